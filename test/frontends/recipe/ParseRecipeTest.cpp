@@ -242,8 +242,10 @@ TEST(ParseRecipe, AnEmptyFileLacksEverything) {
 TEST(ParseRecipe, AcceptsWhatIsLegalButOdd) {
   const std::string odd[] = {
       "\xEF\xBB\xBF" + smallest, // byte order mark
-      "model = {graph = \"m.onnx\"}\nbatch.sequences = 2\nbatch.\"tokens\" = 8\nobjective = {preset = "
-      "'grpo'}", // other notations
+      R"(model = {graph = "m.onnx"}
+batch.sequences = 2
+batch."tokens" = 8
+objective = {preset = 'grpo'})", // other notations
       smallest + "[mesh]\ndata = 1\n[precision]\ncompute = \"float32\"\n[target]\ndevice = \"cpu\"\n", // the only
                                                                                                        // values
                                                                                                        // there are
