@@ -1,9 +1,9 @@
 #include "runtime/program/Program.h"
 
+#include "runtime/device/cpu/Target.h"
 #include "runtime/program/Hash.h"
 #include "runtime/program/ProgramFile.h"
 #include "runtime/program/ProgramVerifier.h"
-#include "runtime/program/Target.h"
 
 #include <cerrno>
 #include <cstdlib>

@@ -14,6 +14,9 @@
 
 namespace graft {
 
+/// The object with the best target that this CPU has; nullptr if there is none.
+const schema::Object *chooseObject(const schema::Program &program);
+
 class Program {
 public:
   /// Errors: Io (cannot read), Format, Limit, Unsupported (version, target, CPU), Verify; places begin with the path.

@@ -1,10 +1,11 @@
 #include "runtime/program/ProgramVerifier.h"
 
+#include "runtime/device/cpu/Target.h"
 #include "runtime/program/Hash.h"
 #include "runtime/program/Layout.h"
 #include "runtime/program/ObjectFile.h"
+#include "runtime/program/Program.h"
 #include "runtime/program/ProgramFile.h"
-#include "runtime/program/Target.h"
 #include "runtime/program/VerifierSupport.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-#include "runtime/program/Target.h"
+#include "runtime/device/cpu/Target.h"
 
 namespace graft {
 
@@ -35,15 +35,6 @@ bool isTargetAvailable(std::string_view target) {
 
 std::string_view bestTarget() {
   return hasV4() ? names[1] : hasV3() ? names[0] : std::string_view();
-}
-
-const schema::Object *chooseObject(const schema::Program &program) {
-  const schema::Object *best = nullptr;
-  for (std::string_view target : names)
-    for (unsigned i = 0; program.objects() && i < program.objects()->size(); ++i)
-      if (program.objects()->Get(i)->target()->string_view() == target && isTargetAvailable(target))
-        best = program.objects()->Get(i);
-  return best;
 }
 
 } // namespace graft
