@@ -12,7 +12,7 @@ struct GraphParameter {
   std::vector<int64_t> shape;
   /// Where the graph says its bytes are, if it says so: external data of ONNX. Only the last component of the location
   /// counts.
-  std::string externalFile;
+  std::string externalFile = {};
   uint64_t externalOffset = 0, externalBytes = 0;
 };
 
