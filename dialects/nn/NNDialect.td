@@ -1,0 +1,34 @@
+#ifndef GRAFT_NN_DIALECT
+#define GRAFT_NN_DIALECT
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "dialects/nn/NNInterfaces.td"
+
+def NNDialect : Dialect {
+  let name = "nn";
+  let summary = "What a language model computes: structured tensor operators";
+  let description = [{
+    Functional operators on ranked tensors of static shape. Element-wise arithmetic is `arith` and `math` on tensors of
+    equal shape; broadcasting is always explicit (`nn.broadcast`). Models no memory, no devices, no training.
+  }];
+  let cppNamespace = "::graft::nn";
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+  let useDefaultAttributePrinterParser = 1;
+  let hasConstantMaterializer = 1;
+}
+
+def FloatTensor : TensorOf<[F64, F32, F16, BF16]>;
+def IntegerTensor : TensorOf<[I64, I32]>;
+def BooleanTensor : TensorOf<[I1]>;
+def NNTensor : TensorOf<[F64, F32, F16, BF16, I64, I32, I8, I1]>;
+
+/// An operator of the dialect: pure, with all four interfaces.
+class NNOp<string mnemonic, list<Trait> traits = []> : Op<NNDialect, mnemonic, !listconcat([Pure,
+    DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ShardingRuleOpInterface>,
+    DeclareOpInterfaceMethods<CostOpInterface>, DeclareOpInterfaceMethods<EvaluateOpInterface>], traits)>;
+
+#endif

@@ -1,0 +1,20 @@
+// The rl dialect: what training asks of a model. RLOps.td and RLObjectiveOps.td are the manual.
+#pragma once
+
+#include "dialects/nn/NNDialect.h"
+
+#include "dialects/rl/RLDialect.h.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/rl/RLOps.h.inc"
+
+namespace graft::rl {
+
+/// The attribute under which function arguments and results carry the name of their array ("input_ids",
+/// "grad.model.norm.weight").
+constexpr llvm::StringLiteral nameAttribute = "rl.name";
+
+/// Registers rl and everything it builds on.
+void registerDialects(mlir::DialectRegistry &registry);
+
+} // namespace graft::rl

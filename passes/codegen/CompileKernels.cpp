@@ -1,0 +1,138 @@
+// See CompileKernels.h.
+#include "passes/codegen/CompileKernels.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "passes/codegen/Fingerprint.h"
+#include "passes/codegen/NativeCode.h"
+#include "passes/codegen/Passes.h"
+#include "llvm/TargetParser/Host.h"
+#include <atomic>
+#include <thread>
+
+using namespace mlir;
+
+namespace graft {
+namespace {
+
+/// The distinct programs of a part, as the text of one module.
+using Part = std::string;
+
+/// Kernels per part at most, as long as there are fewer than kMaxParts parts.
+constexpr size_t kKernelsPerPart = 12;
+constexpr size_t kMaxParts = 8;
+
+size_t partCount(size_t kernels) {
+  return std::min(kMaxParts, (kernels + kKernelsPerPart - 1) / kKernelsPerPart);
+}
+
+/// Names every program and collects the text of the distinct ones, in the module's order.
+std::vector<std::string> collectDistinct(ModuleOp module, std::vector<CompiledKernel> &kernels) {
+  std::vector<std::string> texts;
+  llvm::StringMap<std::string> symbols; // fingerprint -> symbol; only looked up
+  for (auto program : module.getOps<rt::RowProgramOp>()) {
+    std::string name = program.getSymName().str(), print = fingerprint(program);
+    auto [found, isNew] = symbols.try_emplace(print, name);
+    if (isNew)
+      texts.push_back(canonicalText(program, name));
+    kernels.push_back({name, found->second, print, program.getUnitCount()});
+  }
+  return texts;
+}
+
+/// Deals the programs out in turn, so that parts of similar programs take similar time.
+std::vector<Part> makeParts(llvm::ArrayRef<std::string> texts) {
+  std::vector<Part> parts(partCount(texts.size()));
+  for (auto [index, text] : llvm::enumerate(texts))
+    parts[index % parts.size()] += text + "\n";
+  return parts;
+}
+
+/// The part's object file. Everything it uses is its own: no other thread is slowed down or seen.
+Result<std::string> compilePart(const Part &part, const CodegenOptions &options) {
+  DialectRegistry registry;
+  registerCodegenDialects(registry);
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  std::string messages;
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+    llvm::raw_string_ostream(messages) << (messages.empty() ? "" : "; ") << diagnostic;
+    return success();
+  });
+  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(part, ParserConfig(&context, /*verifyAfterParse=*/true));
+  if (!module)
+    return Status::error(Code::Internal, "row programs do not verify: " + messages);
+  PassManager manager(&context, ModuleOp::getOperationName());
+  manager.enableVerifier(options.verifyPasses);
+  buildRowProgramPipeline(manager);
+  if (failed(manager.run(*module)))
+    return Status::error(Code::Unsupported, "row programs cannot be compiled: " + messages);
+  return compileToObject(*module, llvm::StringRef(name(options.level)));
+}
+
+} // namespace
+
+std::string_view name(CpuLevel level) {
+  return level == CpuLevel::X86_64_V4 ? "x86-64-v4" : "x86-64-v3";
+}
+
+Result<CpuLevel> hostCpuLevel() {
+  llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
+  auto has = [&](std::initializer_list<const char *> names) {
+    return llvm::all_of(names, [&](const char *feature) { return features.lookup(feature); });
+  };
+  if (!has({"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}))
+    return Status::error(Code::Unsupported, "this CPU has no AVX2, BMI, FMA and F16C", "",
+                         "Graft needs x86-64-v3 or later");
+  if (has({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}))
+    return CpuLevel::X86_64_V4;
+  return CpuLevel::X86_64_V3;
+}
+
+void registerCodegenDialects(DialectRegistry &registry) {
+  registry.insert<rt::RTDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect,
+                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
+}
+
+Result<CompiledKernels> compileRowPrograms(ModuleOp module, const CodegenOptions &options) {
+  CompiledKernels compiled;
+  std::vector<Part> parts = makeParts(collectDistinct(module, compiled.kernels));
+  if (parts.empty())
+    return compiled;
+  std::vector<std::string> objects(parts.size());
+  std::vector<Status> statuses(parts.size());
+  std::atomic<size_t> next = 0;
+  auto work = [&] {
+    for (size_t part; (part = next++) < parts.size();) {
+      Result<std::string> object = compilePart(parts[part], options);
+      if (object.isOk())
+        objects[part] = std::move(*object);
+      else
+        statuses[part] = object.takeStatus();
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < std::min<size_t>(options.threads, parts.size()); ++i)
+    helpers.emplace_back(work);
+  work();
+  for (std::thread &helper : helpers)
+    helper.join();
+  Status all;
+  for (Status &status : statuses)
+    all.merge(std::move(status));
+  GRAFT_RETURN_IF_ERROR(std::move(all));
+  GRAFT_ASSIGN_OR_RETURN(compiled.object, linkSharedObject(objects));
+  return compiled;
+}
+
+} // namespace graft

@@ -1,0 +1,16 @@
+// Structural identity of row programs.
+#pragma once
+
+#include "dialects/rt/RTOps.h"
+#include <string>
+
+namespace graft {
+
+/// The program as text without what does not reach its code: its name and its locations.
+std::string canonicalText(rt::RowProgramOp program, llvm::StringRef name);
+
+/// 32 hexadecimal digits; equal for two programs exactly when (hash collisions aside) they compile to the same code:
+/// same row space, columns, group, access types and body. Names and locations do not count. The same in every process.
+std::string fingerprint(rt::RowProgramOp program);
+
+} // namespace graft

@@ -1,0 +1,105 @@
+// Links object files in memory to a shared object, with lld in this process.
+//
+// lld reads inputs from file descriptors (/proc/self/fd/N of a memfd), but renames a temporary file onto its output,
+// which is why the output is a real file in a temporary directory of its own, read back and removed.
+#include "lld/Common/Driver.h"
+#include "passes/codegen/NativeCode.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include <mutex>
+#include <sys/mman.h>
+#include <unistd.h>
+
+LLD_HAS_DRIVER(elf)
+
+namespace graft {
+namespace {
+
+/// Bytes as an anonymous file with a path.
+class MemoryFile {
+public:
+  explicit MemoryFile(llvm::StringRef bytes) : descriptor_(memfd_create("kernels.o", MFD_CLOEXEC)) {
+    while (ok() && !bytes.empty()) {
+      ssize_t written = write(descriptor_, bytes.data(), bytes.size());
+      if (written <= 0) {
+        close(descriptor_);
+        descriptor_ = -1;
+        return;
+      }
+      bytes = bytes.drop_front(written);
+    }
+  }
+  MemoryFile(MemoryFile &&other) : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  ~MemoryFile() {
+    if (ok())
+      close(descriptor_);
+  }
+  bool ok() const { return descriptor_ >= 0; }
+  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+
+private:
+  int descriptor_;
+};
+
+/// A directory that is removed with its one file.
+class TemporaryDirectory {
+public:
+  TemporaryDirectory() : error_(llvm::sys::fs::createUniqueDirectory("graft-link", path_)) {}
+  ~TemporaryDirectory() {
+    if (!error_) { // failure to clean up is not an error of the link
+      (void)llvm::sys::fs::remove(file());
+      (void)llvm::sys::fs::remove(path_);
+    }
+  }
+  std::error_code error() const { return error_; }
+  std::string file() const { return (path_ + "/kernels.so").str(); }
+
+private:
+  llvm::SmallString<128> path_;
+  std::error_code error_;
+};
+
+Status runLinker(llvm::ArrayRef<MemoryFile> inputs, const std::string &output) {
+  std::vector<std::string> arguments = {
+      "ld.lld",      "-shared", "--strip-all", "--hash-style=gnu", "--build-id=none",    "--threads=1", "-z",
+      "noexecstack", "-z",      "now",         "--no-undefined",   "-soname=kernels.so", "-o",          output};
+  for (const MemoryFile &input : inputs)
+    arguments.push_back(input.path());
+  std::vector<const char *> pointers;
+  for (const std::string &argument : arguments)
+    pointers.push_back(argument.c_str());
+  static std::mutex mutex;
+  static bool broken = false;
+  std::lock_guard lock(mutex);
+  if (broken)
+    return Status::error(Code::Internal, "the linker crashed earlier in this process");
+  std::string messages;
+  llvm::raw_string_ostream stream(messages);
+  lld::Result result = lld::lldMain(pointers, stream, stream, {{lld::Gnu, &lld::elf::link}});
+  broken = !result.canRunAgain;
+  if (result.retCode != 0)
+    return Status::error(Code::Internal, "kernels cannot be linked: " + messages);
+  return Status::ok();
+}
+
+} // namespace
+
+Result<std::string> linkSharedObject(llvm::ArrayRef<std::string> objects) {
+  std::vector<MemoryFile> inputs;
+  for (const std::string &object : objects) {
+    inputs.emplace_back(object);
+    if (!inputs.back().ok())
+      return Status::error(Code::Failed, "no memory for an object file of " + std::to_string(object.size()) + " bytes");
+  }
+  TemporaryDirectory directory;
+  if (directory.error())
+    return Status::error(Code::Failed, "temporary directory cannot be made: " + directory.error().message(), "",
+                         "set TMPDIR to a directory that can be written");
+  GRAFT_RETURN_IF_ERROR(runLinker(inputs, directory.file()));
+  auto bytes = llvm::MemoryBuffer::getFile(directory.file(), /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (!bytes)
+    return Status::error(Code::Failed, "linked kernels cannot be read: " + bytes.getError().message());
+  return (*bytes)->getBuffer().str();
+}
+
+} // namespace graft

@@ -1,0 +1,22 @@
+// LLVM's half of code generation: from a module of the LLVM dialect to an object file, and from object files to a
+// shared object.
+#pragma once
+
+#include "mlir/IR/BuiltinOps.h"
+#include "runtime/base/Status.h"
+#include "llvm/ADT/ArrayRef.h"
+#include <string>
+
+namespace graft {
+
+/// Translates `module` and compiles it for `cpu` (an LLVM name such as "x86-64-v3"). Every function defined in it takes
+/// bare pointers, then the two ends of a range of units; it becomes internal, and an exported function of its name with
+/// the C type KernelFunction calls it. Thread-safe for modules of different contexts. Refuses objects with undefined
+/// symbols.
+Result<std::string> compileToObject(mlir::ModuleOp module, llvm::StringRef cpu);
+
+/// Links the objects in order, without any library. One link at a time per process (lld has global state); callers may
+/// be on any thread. The bytes depend on nothing but the objects.
+Result<std::string> linkSharedObject(llvm::ArrayRef<std::string> objects);
+
+} // namespace graft

@@ -1,0 +1,22 @@
+// Passes and pipelines of the code generation stage; Passes.td is the manual.
+#pragma once
+
+#include "mlir/Pass/Pass.h"
+#include <memory>
+
+namespace mlir {
+class OpPassManager;
+} // namespace mlir
+
+namespace graft {
+
+#define GEN_PASS_DECL
+#include "passes/codegen/Passes.h.inc"
+
+/// From row programs to the LLVM dialect for a CPU. Named `graft-compile-row-programs` on the command line.
+void buildRowProgramPipeline(mlir::OpPassManager &manager);
+
+/// Registers this stage's passes and its pipeline with the process, for graft-opt.
+void registerCodegenPasses();
+
+} // namespace graft

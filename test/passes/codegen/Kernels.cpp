@@ -1,0 +1,107 @@
+#include "test/passes/codegen/Kernels.h"
+#include "mlir/Parser/Parser.h"
+#include <bit>
+#include <cmath>
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace graft::test {
+
+void prepare(mlir::MLIRContext &context) {
+  mlir::DialectRegistry registry;
+  registerCodegenDialects(registry);
+  context.appendDialectRegistry(registry);
+  context.loadAllAvailableDialects();
+}
+
+mlir::OwningOpRef<mlir::ModuleOp> parse(mlir::MLIRContext &context, const std::string &text) {
+  prepare(context);
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+  EXPECT_TRUE(module) << text;
+  return module;
+}
+
+/// A handle for the bytes, through an anonymous file.
+static void *load(const std::string &object) {
+  int descriptor = memfd_create("kernels.so", MFD_CLOEXEC);
+  EXPECT_EQ(write(descriptor, object.data(), object.size()), static_cast<ssize_t>(object.size()));
+  void *library = dlopen(("/proc/self/fd/" + std::to_string(descriptor)).c_str(), RTLD_NOW | RTLD_LOCAL);
+  EXPECT_NE(library, nullptr) << dlerror();
+  close(descriptor);
+  return library;
+}
+
+Kernels Kernels::compile(const std::string &text, CodegenOptions options) {
+  Kernels kernels;
+  mlir::MLIRContext context;
+  auto module = parse(context, text);
+  if (!module)
+    return kernels;
+  Result<CompiledKernels> compiled = compileRowPrograms(*module, options);
+  EXPECT_TRUE(compiled.isOk()) << compiled.status().text();
+  if (!compiled.isOk())
+    return kernels;
+  kernels.compiled_ = std::move(*compiled);
+  kernels.library_ = load(kernels.compiled_.object);
+  return kernels;
+}
+
+Kernels::Kernels(Kernels &&other)
+    : compiled_(std::move(other.compiled_)), library_(std::exchange(other.library_, nullptr)) {}
+
+Kernels::~Kernels() {
+  if (library_)
+    dlclose(library_);
+}
+
+void Kernels::run(const std::string &program, std::vector<const void *> operands) {
+  for (const CompiledKernel &kernel : compiled_.kernels)
+    if (kernel.program == program)
+      return run(program, std::move(operands), 0, kernel.units);
+  ADD_FAILURE() << "no kernel " << program;
+}
+
+void Kernels::run(const std::string &program, std::vector<const void *> operands, int64_t begin, int64_t end) {
+  for (const CompiledKernel &kernel : compiled_.kernels) {
+    if (kernel.program != program)
+      continue;
+    auto function = reinterpret_cast<KernelFunction>(dlsym(library_, kernel.symbol.c_str()));
+    ASSERT_NE(function, nullptr) << kernel.symbol;
+    function(const_cast<void *const *>(operands.data()), begin, end);
+    return;
+  }
+  FAIL() << "no kernel " << program;
+}
+
+std::string compileError(const std::string &text) {
+  mlir::MLIRContext context;
+  auto module = parse(context, text);
+  if (!module)
+    return "";
+  Result<CompiledKernels> compiled = compileRowPrograms(*module, {});
+  EXPECT_FALSE(compiled.isOk());
+  return compiled.status().text();
+}
+
+std::vector<float> randomFloats(size_t count, unsigned seed, float scale) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(count);
+  for (float &value : values)
+    value = normal(generator);
+  return values;
+}
+
+uint16_t toBf16(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value))
+    return static_cast<uint16_t>(bits >> 16 | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+float fromBf16(uint16_t bits) {
+  return std::bit_cast<float>(uint32_t(bits) << 16);
+}
+
+} // namespace graft::test

@@ -1,0 +1,45 @@
+// Compiles row programs given as text, loads them into this process and runs them: for the tests of code generation.
+#pragma once
+
+#include "mlir/IR/MLIRContext.h"
+#include "passes/codegen/CompileKernels.h"
+#include <gtest/gtest.h>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace graft::test {
+
+/// A loaded shared object of kernels; unloads when destroyed.
+class Kernels {
+public:
+  /// Compiles every row program of the text; a failed compile fails the test and leaves nothing to call.
+  static Kernels compile(const std::string &text, CodegenOptions options = {.verifyPasses = true});
+  Kernels(Kernels &&other);
+  ~Kernels();
+
+  /// Runs all units, or `begin` to `end`.
+  void run(const std::string &program, std::vector<const void *> operands);
+  void run(const std::string &program, std::vector<const void *> operands, int64_t begin, int64_t end);
+
+  const CompiledKernels &compiled() const { return compiled_; }
+
+private:
+  Kernels() = default;
+  CompiledKernels compiled_;
+  void *library_ = nullptr;
+};
+
+/// The text as a verified module; null after reporting a test failure.
+mlir::OwningOpRef<mlir::ModuleOp> parse(mlir::MLIRContext &context, const std::string &text);
+/// Loads the dialects of code generation.
+void prepare(mlir::MLIRContext &context);
+/// The error text of a compile that must fail.
+std::string compileError(const std::string &text);
+
+/// Normal values of standard deviation `scale`, the same in every run.
+std::vector<float> randomFloats(size_t count, unsigned seed, float scale = 1);
+uint16_t toBf16(float value); ///< nearest, ties to even
+float fromBf16(uint16_t bits);
+
+} // namespace graft::test
