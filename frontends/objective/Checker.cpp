@@ -341,7 +341,10 @@ private:
       auto node = operand(expr.operands[i], scope);
       Span span = program_.exprs[expr.operands[i]].span;
       good &= node.has_value();
-      if (expr.names[i].empty()) {
+      if (!expr.names[i].empty() && function && !hasOption(*function, expr.names[i])) {
+        good = fail(span, "'" + expr.text + "' has no option '" + escaped(expr.names[i]) + "'",
+                    std::string(function->signature) + "; '==' compares");
+      } else if (expr.names[i].empty()) {
         if (!call.options.empty())
           good = fail(span, "arguments without a name come first");
         call.arguments.push_back(node.value_or(0));
@@ -383,13 +386,10 @@ private:
                       ((given < function.least ? function.least : function.most) == 1 ? "" : "s") + ", found " +
                       std::to_string(given),
                   std::string(function.signature));
-    bool good = true;
-    for (const auto &[name, _] : call.options)
-      if ((" " + std::string(function.options) + " ").find(" " + name + " ") == std::string::npos)
-        good = fail(call.optionSpans.find(name)->second,
-                    "'" + std::string(function.name) + "' has no option '" + escaped(name) + "'",
-                    std::string(function.signature));
-    return good;
+    return true;
+  }
+  static bool hasOption(const Function &function, const std::string &name) {
+    return (" " + std::string(function.options) + " ").find(" " + name + " ") != std::string::npos;
   }
 
   Value calledOwn(const Expr &expr, const Statement &function, const Scope *scope) {
