@@ -233,7 +233,7 @@ TEST(FaultsTogether, WholeText) {
 // Tests that a fault inside a library names the library.
 TEST(FaultsTogether, InALibrary) {
   EXPECT_THAT(faults("objective t\nuse policy\nratio = exp(log_ratio)\nloss = aggregate(ratio)\n"),
-              HasSubstr("policy.objective:21:35: unknown name 'clipped'"));
+              HasSubstr("policy.objective:23:35: unknown name 'clipped'"));
 }
 
 } // namespace
