@@ -1,4 +1,5 @@
 #include "test/passes/codegen/Kernels.h"
+#include "passes/codegen/Passes.h"
 #include "mlir/Parser/Parser.h"
 #include <bit>
 #include <cmath>
@@ -32,7 +33,24 @@ static void *load(const std::string &object) {
   return library;
 }
 
-Kernels Kernels::compile(const std::string &text, CodegenOptions options) {
+std::string substitute(std::string text, const std::vector<std::pair<std::string, std::string>> &values) {
+  for (const auto &[from, to] : values)
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
+  return text;
+}
+
+std::vector<CpuLevel> runnableLevels() {
+  Result<CpuLevel> host = hostCpuLevel();
+  EXPECT_TRUE(host.isOk()) << host.status().text();
+  std::vector<CpuLevel> levels = {CpuLevel::X86_64_V3};
+  if (host.isOk() && *host == CpuLevel::X86_64_V4)
+    levels.push_back(CpuLevel::X86_64_V4);
+  return levels;
+}
+
+Kernels Kernels::compile(const std::string &text, CpuLevel level, unsigned threads) {
+  CodegenOptions options{.level = level, .threads = threads, .verifyPasses = true};
   Kernels kernels;
   mlir::MLIRContext context;
   auto module = parse(context, text);
