@@ -32,8 +32,11 @@ public:
 
 private:
   Kernels() = default;
+  void load();
+
   CompiledKernels compiled_;
   void *library_ = nullptr;
+  int descriptor_ = -1;
 };
 
 /// The text as a verified module; null after reporting a test failure.

@@ -1,7 +1,7 @@
 // The way from a module to a shared object: identity of programs, determinism, refusals, and the C++ builders.
 #include "test/passes/codegen/Kernels.h"
 #include "passes/codegen/Fingerprint.h"
-#include <cstring>
+#include "mlir/IR/Verifier.h"
 
 using namespace mlir;
 

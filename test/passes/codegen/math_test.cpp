@@ -34,7 +34,7 @@ const Function kFunctions[] = {
     {"cos", std::cos, -8192, 8192, 0, 3e-7},
     {"sinh", std::sinh, -20, 20, 8, 1e-6},
     {"cosh", std::cosh, -20, 20, 6, 0},
-    {"atan", std::atan, -100, 100, 6, 0},
+    {"atan", std::atan, -100, 100, 40, 0},
     {"round", roundHalfAway, -10, 10, 0, 0},
     {"roundeven", std::nearbyint, -10, 10, 0, 0},
     {"floor", std::floor, -10, 10, 0, 0},
