@@ -11,10 +11,6 @@
 #include <string>
 #include <vector>
 
-namespace mlir {
-class DialectRegistry;
-} // namespace mlir
-
 namespace graft {
 
 /// Levels of the x86-64 psABI: v3 has AVX2 and FMA, v4 has AVX-512 (F, BW, CD, DQ, VL).
@@ -47,9 +43,6 @@ struct CompiledKernels {
 
 /// The C type of an exported function; see rt.row_program.
 using KernelFunction = void (*)(void *const *operands, int64_t unitBegin, int64_t unitEnd);
-
-/// The dialects that this stage's passes create: rt, arith, cf, func, LLVM, math, memref, scf, vector.
-void registerCodegenDialects(mlir::DialectRegistry &registry);
 
 /// Compiles the row programs directly in `module`, which is not changed. Deterministic: same module and level, same
 /// bytes. Errors: Unsupported when a kernel would need a library function; Internal when a program does not verify or a

@@ -32,7 +32,8 @@ struct Group {
 class Grouping {
 public:
   /// Requires a decomposed function (Decompose.h). Operators without a role are reported with an error.
-  static mlir::FailureOr<Grouping> compute(mlir::func::FuncOp function);
+  /// `folded`: additions that the caller makes unnecessary; they belong to no group.
+  static mlir::FailureOr<Grouping> compute(mlir::func::FuncOp function, const llvm::DenseSet<mlir::Operation *> &folded = {});
 
   Role role(mlir::Operation *op) const { return roles_.lookup(op); }
   const std::vector<Group> &groups() const { return groups_; }

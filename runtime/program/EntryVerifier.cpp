@@ -76,8 +76,6 @@ private:
 
   void verifyBoundBuffer(unsigned index, int time) {
     const schema::Buffer &bound = buffer(index);
-    if (!bound.shape())
-      fault("buffer " + bufferName(index) + " has no shape");
     if (time < 0 && bound.first() != -1)
       fault("is written at time -1, but its buffer lives from " + std::to_string(bound.first()));
     if (time >= 0 && bound.last() != time)
