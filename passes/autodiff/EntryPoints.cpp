@@ -37,15 +37,15 @@ using objective::Kind;
 using objective::Objective;
 
 /// A function while its arguments and results are still being added.
-class EntryBuilder {
+class FunctionBuilder {
 public:
-  EntryBuilder(func::FuncOp function) : function_(function), builder_(function.getContext()) {
+  FunctionBuilder(func::FuncOp function) : function_(function), builder_(function.getContext()) {
     builder_.setInsertionPointToEnd(&function.getBody().front());
   }
 
   nn::Build build() { return nn::Build(builder_, function_.getLoc()); }
   OpBuilder &builder() { return builder_; }
-  Location loc() const { return function_.getLoc(); }
+  Location loc() { return function_.getLoc(); }
   func::FuncOp function() const { return function_; }
 
   /// The argument of this name; added with the type if there is none.
@@ -100,7 +100,7 @@ LogicalResult checkForward(func::FuncOp forward) {
 }
 
 /// Log-probs and entropies of `ids` under the logits that predict them: row t of the logits speaks of token t + 1.
-TokenValues tokenValues(EntryBuilder &entry, Value logits, Value ids) {
+TokenValues tokenValues(FunctionBuilder &entry, Value logits, Value ids) {
   nn::Build b = entry.build();
   ArrayRef<int64_t> shape = nn::shapeOf(ids);
   int64_t rows = shape[0], width = shape[1];
@@ -117,7 +117,7 @@ TokenValues tokenValues(EntryBuilder &entry, Value logits, Value ids) {
 }
 
 /// A clone of @forward named `name` whose return is replaced by the token values.
-std::pair<EntryBuilder, TokenValues> cloneForward(func::FuncOp forward, StringRef name) {
+std::pair<FunctionBuilder, TokenValues> cloneForward(func::FuncOp forward, StringRef name) {
   func::FuncOp clone = forward.clone();
   clone.setName(name);
   forward->getBlock()->getOperations().insert(Block::iterator(forward), clone);
@@ -126,7 +126,7 @@ std::pair<EntryBuilder, TokenValues> cloneForward(func::FuncOp forward, StringRe
   terminator->erase();
   clone.setFunctionType(FunctionType::get(clone.getContext(), clone.getArgumentTypes(), {}));
   clone.removeResAttrsAttr();
-  EntryBuilder entry(clone);
+  FunctionBuilder entry(clone);
   TokenValues values = tokenValues(entry, logits, findArgument(clone, "input_ids"));
   return {entry, values};
 }
@@ -154,7 +154,7 @@ LogicalResult simplify(ModuleOp module) {
 
 /// Declares the arguments that an objective reads; `known` holds what is computed here instead. `rows` and `width` are
 /// B (or N) and S.
-objective::ObjectiveInputs objectiveInputs(EntryBuilder &entry, const Objective &objective, std::map<std::string, Value> known,
+objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective, std::map<std::string, Value> known,
                                            int64_t rows, int64_t width) {
   objective::ObjectiveInputs inputs;
   Type f32 = entry.builder().getF32Type();
@@ -200,7 +200,7 @@ LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const Entry
   OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
   auto function = func::FuncOp::create(builder, forward.getLoc(), "advantages", builder.getFunctionType({}, {}));
   function.addEntryBlock();
-  EntryBuilder entry(function);
+  FunctionBuilder entry(function);
   ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
   objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, {}, options.stepSequences ? options.stepSequences : shape[0], shape[1]);
   auto built = objective::buildObjective(builder, entry.loc(), *options.advantages, inputs);
