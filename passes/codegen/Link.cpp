@@ -60,9 +60,19 @@ private:
 };
 
 Status runLinker(llvm::ArrayRef<MemoryFile> inputs, const std::string &output) {
-  std::vector<std::string> arguments = {
-      "ld.lld",      "-shared", "--strip-all", "--hash-style=gnu", "--build-id=none",    "--threads=1", "-z",
-      "noexecstack", "-z",      "now",         "--no-undefined",   "-o",          output};
+  std::vector<std::string> arguments = {"ld.lld",
+                                        "-shared",
+                                        "--strip-all",
+                                        "--hash-style=gnu",
+                                        "--build-id=none",
+                                        "--threads=1",
+                                        "-z",
+                                        "noexecstack",
+                                        "-z",
+                                        "now",
+                                        "--no-undefined",
+                                        "-o",
+                                        output};
   for (const MemoryFile &input : inputs)
     arguments.push_back(input.path());
   std::vector<const char *> pointers;
