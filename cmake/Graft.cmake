@@ -53,6 +53,12 @@ if(GRAFT_SANITIZE)
   target_link_options(graft_flags INTERFACE -fsanitize=address,undefined)
 endif()
 
+if(GRAFT_FUZZ)
+  # Coverage feedback in the libraries too: without it the fuzzer is blind.
+  target_compile_options(graft_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(graft_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 add_library(graft_mlir_flags INTERFACE)
 target_include_directories(graft_mlir_flags SYSTEM INTERFACE ${MLIR_INCLUDE_DIRS} ${LLVM_INCLUDE_DIRS})
 target_link_libraries(graft_mlir_flags INTERFACE graft_flags MLIR LLVM)

@@ -31,7 +31,7 @@ nn::RecomputeClass ParameterOp::getRecomputeClass() {
 
 void TokenLogprobsOp::build(OpBuilder &builder, OperationState &state, Value logits, Value labels) {
   Type row = nn::typeOf(logits).clone(nn::shapeOf(logits).drop_back());
-  build(builder, state, row, row, logits, labels);
+  build(builder, state, row, row, row, logits, labels);
 }
 
 LogicalResult TokenLogprobsOp::verify() {
@@ -47,7 +47,7 @@ LogicalResult TokenLogprobsOp::verify() {
 }
 
 FailureOr<SmallVector<Tensor>> TokenLogprobsOp::evaluate(ArrayRef<Tensor> in) {
-  Tensor logprobs = Tensor::floats(in[1].shape()), entropy = logprobs;
+  Tensor logprobs = Tensor::floats(in[1].shape()), entropy = logprobs, lse = logprobs;
   int64_t V = in[0].shape().back();
   for (int64_t row = 0; row < logprobs.size(); ++row) {
     const double *z = &in[0].f()[row * V];
@@ -62,8 +62,9 @@ FailureOr<SmallVector<Tensor>> TokenLogprobsOp::evaluate(ArrayRef<Tensor> in) {
     }
     logprobs.f()[row] = z[label] - max - std::log(sum);
     entropy.f()[row] = std::log(sum) - weighted / sum;
+    lse.f()[row] = max + std::log(sum);
   }
-  return SmallVector<Tensor>{logprobs, entropy};
+  return SmallVector<Tensor>{logprobs, entropy, lse};
 }
 
 FailureOr<SmallVector<Value>> TokenLogprobsOp::buildVJP(OpBuilder &builder, ValueRange g, ArrayRef<bool>) {
@@ -72,7 +73,9 @@ FailureOr<SmallVector<Value>> TokenLogprobsOp::buildVJP(OpBuilder &builder, Valu
   auto shape = nn::shapeOf(logits);
   int64_t last = static_cast<int64_t>(shape.size()) - 1;
   auto spread = [&](Value row) { return b.broadcastAlong(row, shape, {last}); };
-  Value logp = nn::LogSoftmaxOp::create(builder, getLoc(), logits, last), p = b.exp(logp);
+  if (g[2])
+    return emitOpError() << "the gradient of lse is not supported";
+  Value logp = b.sub(logits, spread(getLse())), p = b.exp(logp);
   Value gradient;
   if (g[0]) {
     Type i64 = builder.getI64Type();
@@ -98,8 +101,8 @@ nn::ShardingRule TokenLogprobsOp::getShardingRule() {
     if (vocabulary)
       continue;
     rule.operand(1, dimension, factor);
-    rule.result(dimension, factor, 0);
-    rule.result(dimension, factor, 1);
+    for (unsigned r = 0; r < getNumResults(); ++r)
+      rule.result(dimension, factor, r);
   }
   return rule.take();
 }

@@ -231,9 +231,9 @@ const Case cases[] = {
      "tensor<1x1x5x2xf64>) -> tensor<1x1x4x2xf64>",
      "tensor<1x1x4x2xf64>"},
     {"token_logprobs", "%x: tensor<2x3xf64>, %i: tensor<2xi64>",
-     "%y, %h = rl.token_logprobs %x, %i : tensor<2x3xf64>, tensor<2xi64> -> tensor<2xf64>", "tensor<2xf64>"},
+     "%y, %h, %n = rl.token_logprobs %x, %i : tensor<2x3xf64>, tensor<2xi64> -> tensor<2xf64>", "tensor<2xf64>"},
     {"token_entropy", "%x: tensor<2x3xf64>, %i: tensor<2xi64>",
-     "%l, %h = rl.token_logprobs %x, %i : tensor<2x3xf64>, tensor<2xi64> -> tensor<2xf64> %y = arith.addf %l, %h : "
+     "%l, %h, %n = rl.token_logprobs %x, %i : tensor<2x3xf64>, tensor<2xi64> -> tensor<2xf64> %y = arith.addf %l, %h : "
      "tensor<2xf64>",
      "tensor<2xf64>"},
 };

@@ -1,0 +1,32 @@
+#include "kernels/Dispatch.h"
+
+#include "runtime/device/cpu/Target.h"
+
+namespace graft::kernels {
+
+// Defined by the *_cpu.cpp files, once per instruction set.
+#define GRAFT_DECLARE(TARGET)                                                                                          \
+  namespace TARGET {                                                                                                   \
+  void adamw(float *, const float *, float *, float *, int64_t, const AdamWNumbers &);                                 \
+  double squaredNorm(const float *, int64_t);                                                                          \
+  void addTo(float *, const float *, int64_t);                                                                         \
+  void gemm(int64_t, int64_t, int64_t, const float *, int64_t, int64_t, const float *, int64_t, int64_t, float *,      \
+            int64_t, float, bool);                                                                                     \
+  }
+GRAFT_DECLARE(baseline)
+GRAFT_DECLARE(v3)
+GRAFT_DECLARE(v4)
+#undef GRAFT_DECLARE
+
+const VectorFunctions &vectorFunctions() {
+  static constexpr VectorFunctions tables[] = {
+      {baseline::adamw, baseline::squaredNorm, baseline::addTo, baseline::gemm},
+      {v3::adamw, v3::squaredNorm, v3::addTo, v3::gemm},
+      {v4::adamw, v4::squaredNorm, v4::addTo, v4::gemm}};
+  static const VectorFunctions &best = tables[isTargetAvailable("x86-64-v4")   ? 2
+                                              : isTargetAvailable("x86-64-v3") ? 1
+                                                                               : 0];
+  return best;
+}
+
+} // namespace graft::kernels

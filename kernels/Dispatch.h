@@ -1,0 +1,29 @@
+// The inner loops that exist once per instruction set, as a table; best() is the one for this CPU.
+//
+// Each function works on plain arrays and is called by one worker on its share; nothing here starts threads or
+// allocates.
+#pragma once
+
+#include <cstdint>
+
+namespace graft::kernels {
+
+struct AdamWNumbers;
+
+struct VectorFunctions {
+  /// adamw.h
+  void (*adamw)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
+                const AdamWNumbers &numbers);
+  /// Sum of squares in double; squared_norm.h.
+  double (*squaredNorm)(const float *values, int64_t count);
+  /// to[i] += from[i]; gather.h
+  void (*addTo)(float *to, const float *from, int64_t count);
+  /// c[i, :] = or += alpha sum_k a[i, k] b[k, :], c's rows contiguous; Gemm.h, when there is no library.
+  void (*gemm)(int64_t m, int64_t n, int64_t k, const float *a, int64_t aRow, int64_t aColumn, const float *b,
+               int64_t bRow, int64_t bColumn, float *c, int64_t cRow, float alpha, bool accumulate);
+};
+
+/// For this CPU. Thread-safe.
+const VectorFunctions &vectorFunctions();
+
+} // namespace graft::kernels

@@ -1,0 +1,348 @@
+// Instructions, bindings and lifetimes of one entry.
+//
+// Every kind of instruction is reduced to its uses: (buffer, first byte, one past the last byte, access). What holds
+// for all instructions (inside the buffer, inside the lifetime, written before read, no write to weights) is checked on
+// uses; only what is particular to a kind is checked by kind.
+#include "runtime/program/HostFunctions.h"
+#include "runtime/program/Layout.h"
+#include "runtime/program/VerifierSupport.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <set>
+
+namespace graft {
+
+namespace {
+using schema::Access;
+
+struct Use {
+  unsigned buffer;
+  int64_t offset, extent;
+  Access access;
+};
+
+std::string boundsText(int64_t offset, int64_t extent) {
+  return "bytes [" + std::to_string(offset) + ", +" + std::to_string(extent) + ")";
+}
+
+class EntryVerifier {
+public:
+  EntryVerifier(const schema::Program &program, unsigned index, FaultList &faults)
+      : program_(program), entry_(*program.entries()->Get(index)), index_(static_cast<int>(index)), faults_(faults),
+        written_(sizeOf(program.buffers()), false), name_(placeOf("entry", index, entry_.name())) {}
+
+  void run() {
+    verifyBindings(entry_.inputs(), "input", -1);
+    for (unsigned i = 0; i < sizeOf(entry_.inputs()); ++i)
+      if (entry_.inputs()->Get(i)->buffer() < written_.size())
+        written_[entry_.inputs()->Get(i)->buffer()] = true;
+    for (unsigned i = 0; i < sizeOf(entry_.instructions()); ++i)
+      verifyInstruction(*entry_.instructions()->Get(i), static_cast<int>(i));
+    verifyBindings(entry_.outputs(), "output", static_cast<int>(sizeOf(entry_.instructions())));
+    verifyOverlap();
+  }
+
+private:
+  const schema::Buffer &buffer(unsigned i) const { return *program_.buffers()->Get(i); }
+  std::string bufferName(unsigned i) const { return "'" + escaped(buffer(i).name()->string_view()) + "'"; }
+  void fault(std::string message) { faults_.verify(place_, std::move(message)); }
+
+  // --- Inputs and outputs -------------------------------------------------------------------------------------------
+
+  void verifyBindings(const flatbuffers::Vector<flatbuffers::Offset<schema::Binding>> *bindings, std::string_view kind,
+                      int time) {
+    std::set<std::string_view> names;
+    std::set<unsigned> buffers;
+    for (unsigned i = 0; i < sizeOf(bindings); ++i) {
+      const schema::Binding &binding = *bindings->Get(i);
+      place_ = name_ + ": " + placeOf(kind, i, binding.name());
+      if (std::string_view what = nameFault(binding.name()->string_view()); !what.empty())
+        fault(std::string(what));
+      if (!names.insert(binding.name()->string_view()).second)
+        fault("name occurs twice");
+      if (binding.buffer() >= written_.size() || buffer(binding.buffer()).storage() != schema::Storage::Arena ||
+          buffer(binding.buffer()).entry() != index_) {
+        fault("buffer " + std::to_string(binding.buffer()) + " is not in this entry's arena");
+        continue;
+      }
+      verifyBoundBuffer(binding.buffer(), time);
+      if (time < 0 && !buffers.insert(binding.buffer()).second)
+        fault("shares its buffer with another input");
+    }
+  }
+
+  void verifyBoundBuffer(unsigned index, int time) {
+    const schema::Buffer &bound = buffer(index);
+    if (time < 0 && bound.first() != -1)
+      fault("is written at time -1, but its buffer lives from " + std::to_string(bound.first()));
+    if (time >= 0 && bound.last() != time)
+      fault("is read at time " + std::to_string(time) + ", but its buffer lives to " + std::to_string(bound.last()));
+    if (time >= 0 && !written_[index])
+      fault("is never written");
+  }
+
+  // --- Uses: what holds for every instruction -----------------------------------------------------------------------
+
+  void addUse(unsigned buffer, int64_t offset, int64_t extent, Access access) {
+    uses_.push_back({buffer, offset, extent, access});
+  }
+  void addUse(const schema::Operand &operand) {
+    addUse(operand.buffer(), operand.byte_offset(), operand.extent(), operand.access());
+  }
+
+  void verifyUse(const Use &use, int time) {
+    if (use.buffer >= written_.size())
+      return fault("operand names buffer " + std::to_string(use.buffer) + " of " + std::to_string(written_.size()));
+    if (use.access > Access::ReadWrite)
+      return fault("operand has no known access");
+    const schema::Buffer &used = buffer(use.buffer);
+    if (use.offset < 0 || use.extent < 0 || use.offset > used.size() || use.extent > used.size() - use.offset)
+      fault(boundsText(use.offset, use.extent) + " are outside of buffer " + bufferName(use.buffer) + " of " +
+            std::to_string(used.size()) + " bytes");
+    bool writes = use.access != Access::Read;
+    if (writes && (used.storage() == schema::Storage::Parameter || used.storage() == schema::Storage::Constant))
+      fault("writes " + bufferName(use.buffer) + ", which is read only");
+    if (used.storage() != schema::Storage::Arena)
+      return;
+    if (used.entry() != index_)
+      return fault("uses buffer " + bufferName(use.buffer) + " of another entry");
+    if (time < used.first() || time > used.last())
+      fault("uses buffer " + bufferName(use.buffer) + " at time " + std::to_string(time) + ", it lives in [" +
+            std::to_string(used.first()) + ", " + std::to_string(used.last()) + "]");
+    if (use.access != Access::Write && !written_[use.buffer])
+      fault("reads buffer " + bufferName(use.buffer) + " before it was written");
+  }
+
+  /// A library call or copy must not read bytes that it writes.
+  void verifyDisjoint(const Use &target, const Use &source) {
+    if (target.buffer == source.buffer && target.offset < source.offset + source.extent &&
+        source.offset < target.offset + target.extent)
+      fault("reads and writes the same bytes of buffer " + bufferName(target.buffer));
+  }
+
+  // --- By kind ------------------------------------------------------------------------------------------------------
+
+  void verifyInstruction(const schema::Instruction &instruction, int time) {
+    place_ = name_ + ": instruction " + std::to_string(time);
+    if (instruction.origin() && instruction.origin()->size() > 0)
+      place_ += " (" + escaped(instruction.origin()->string_view()) + ")";
+    uses_.clear();
+    switch (instruction.operation_type()) {
+    case schema::Operation::KernelCall:
+      verifyKernelCall(*instruction.operation_as_KernelCall());
+      break;
+    case schema::Operation::Gemm:
+      verifyGemm(*instruction.operation_as_Gemm());
+      break;
+    case schema::Operation::Copy:
+      verifyCopy(*instruction.operation_as_Copy());
+      break;
+    case schema::Operation::Fill:
+      verifyFill(*instruction.operation_as_Fill());
+      break;
+    case schema::Operation::HostCall:
+      verifyHostCall(*instruction.operation_as_HostCall());
+      break;
+    default:
+      faults_.add(Code::Unsupported, place_, "is of a kind that this runtime does not know");
+    }
+    if (instruction.flops() < 0 || instruction.bytes() < 0)
+      fault("cost is negative");
+    for (const Use &use : uses_)
+      verifyUse(use, time);
+    for (const Use &use : uses_)
+      if (use.access != Access::Read && use.buffer < written_.size())
+        written_[use.buffer] = true;
+  }
+
+  void verifyKernelCall(const schema::KernelCall &call) {
+    if (call.kernel() >= sizeOf(program_.kernels()))
+      return fault("calls kernel " + std::to_string(call.kernel()) + " of " +
+                   std::to_string(sizeOf(program_.kernels())));
+    const schema::Kernel &kernel = *program_.kernels()->Get(call.kernel());
+    if (sizeOf(call.operands()) != sizeOf(kernel.operands()))
+      return fault("passes " + std::to_string(sizeOf(call.operands())) + " operands to kernel '" +
+                   escaped(kernel.symbol()->string_view()) + "', which takes " +
+                   std::to_string(sizeOf(kernel.operands())));
+    if (call.units() < 0)
+      fault("has " + std::to_string(call.units()) + " work items");
+    for (unsigned i = 0; i < sizeOf(call.operands()); ++i) {
+      const schema::Operand &operand = *call.operands()->Get(i);
+      if (operand.access() != kernel.operands()->Get(i))
+        fault("operand " + std::to_string(i) + " has another access than the kernel's");
+      addUse(operand);
+    }
+  }
+
+  void verifyGemm(const schema::Gemm &gemm) {
+    if (gemm.dtype() != schema::DType::F32)
+      return faults_.add(Code::Unsupported, place_, "matrix products are float32 only");
+    if (sizeOf(gemm.batch()) > 8)
+      return faults_.add(Code::Limit, place_, "has more than 8 batch dimensions");
+    if (!std::isfinite(gemm.alpha()))
+      fault("alpha is not finite");
+    auto a = matrixUse(*gemm.a(), gemm, gemm.m(), gemm.k(), Access::Read, "a");
+    auto b = matrixUse(*gemm.b(), gemm, gemm.k(), gemm.n(), Access::Read, "b");
+    auto c = matrixUse(*gemm.c(), gemm, gemm.m(), gemm.n(), gemm.accumulate() ? Access::ReadWrite : Access::Write, "c");
+    if (!a || !b || !c)
+      return;
+    verifyDisjoint(*c, *a);
+    verifyDisjoint(*c, *b);
+  }
+
+  /// The use of a matrix operand, after its strides were checked; absent if they are impossible.
+  std::optional<Use> matrixUse(const schema::MatrixOperand &matrix, const schema::Gemm &gemm, int64_t rows,
+                               int64_t columns, Access access, const char *which) {
+    std::vector<int64_t> dims, strides;
+    if (gemm.batch())
+      dims.assign(gemm.batch()->begin(), gemm.batch()->end());
+    if (matrix.batch_strides())
+      strides.assign(matrix.batch_strides()->begin(), matrix.batch_strides()->end());
+    if (dims.size() != strides.size()) {
+      fault(std::string("operand ") + which + " has " + std::to_string(strides.size()) + " batch strides for " +
+            std::to_string(dims.size()) + " batch dimensions");
+      return std::nullopt;
+    }
+    dims.insert(dims.end(), {rows, columns});
+    strides.insert(strides.end(), {matrix.row_stride(), matrix.column_stride()});
+    auto extent = stridedExtent(dims, strides);
+    auto bytes = extent ? checkedMultiply(*extent, 4) : std::nullopt;
+    bool unit = rows <= 1 || columns <= 1 || matrix.row_stride() == 1 || matrix.column_stride() == 1;
+    // Rows may not overlap within one matrix (the library's leading dimension); batches of a and b may repeat.
+    bool injective = isInjective(std::span(dims).last(2), std::span(strides).last(2)) &&
+                     (access == Access::Read || isInjective(dims, strides));
+    if (!bytes || !unit || !injective || matrix.byte_offset() % 4 != 0) {
+      fault(std::string("operand ") + which + " has impossible sizes or strides");
+      return std::nullopt;
+    }
+    addUse(matrix.buffer(), matrix.byte_offset(), *bytes, access);
+    return uses_.back();
+  }
+
+  void verifyCopy(const schema::Copy &copy) {
+    int64_t width = byteSize(copy.dtype());
+    unsigned rank = sizeOf(copy.shape());
+    if (width == 0 || rank > 16 || sizeOf(copy.dst_strides()) != rank || sizeOf(copy.src_strides()) != rank)
+      return fault("dtype is unknown, rank is above 16 or strides do not match the shape");
+    std::vector<int64_t> shape, dst, src;
+    for (unsigned i = 0; i < rank; ++i) {
+      shape.push_back(copy.shape()->Get(i));
+      dst.push_back(copy.dst_strides()->Get(i));
+      src.push_back(copy.src_strides()->Get(i));
+    }
+    auto bytes = [&](const std::vector<int64_t> &strides) {
+      auto extent = stridedExtent(shape, strides);
+      return extent ? checkedMultiply(*extent, width) : std::nullopt;
+    };
+    auto dstBytes = bytes(dst), srcBytes = bytes(src);
+    if (!dstBytes || !srcBytes || *dstBytes > copy.dst()->extent() || *srcBytes > copy.src()->extent())
+      return fault("shape and strides reach beyond the operands");
+    if (!isInjective(shape, dst))
+      return fault("writes an element twice");
+    if (copy.dst()->access() != Access::Write || copy.src()->access() != Access::Read ||
+        copy.dst()->byte_offset() % width != 0 || copy.src()->byte_offset() % width != 0)
+      return fault("operands are not Write and Read, or not aligned to an element");
+    addUse(*copy.dst());
+    addUse(copy.src()->buffer(), copy.src()->byte_offset(), *srcBytes, Access::Read);
+    verifyDisjoint({uses_[0].buffer, uses_[0].offset, *dstBytes, Access::Write}, uses_[1]);
+  }
+
+  void verifyFill(const schema::Fill &fill) {
+    unsigned width = sizeOf(fill.pattern());
+    if (width != 1 && width != 2 && width != 4 && width != 8)
+      return fault("pattern has " + std::to_string(width) + " bytes, expected 1, 2, 4 or 8");
+    if (fill.dst()->extent() % width != 0 || fill.dst()->byte_offset() % width != 0)
+      fault("pattern does not divide the operand");
+    if (fill.dst()->access() != Access::Write)
+      fault("operand is not Write");
+    addUse(*fill.dst());
+  }
+
+  void verifyHostCall(const schema::HostCall &call) {
+    const HostFunction *function = findHostFunction(call.function()->string_view());
+    if (!function)
+      return faults_.add(Code::Unsupported, place_,
+                         "calls '" + escaped(call.function()->string_view()) + "', which this runtime does not have");
+    if (sizeOf(call.operands()) != function->operands || sizeOf(call.ints()) != function->ints || sizeOf(call.floats()))
+      return fault("does not pass the operands and numbers that '" + std::string(function->name) + "' takes");
+    std::vector<int64_t> ints(call.ints()->begin(), call.ints()->end());
+    auto extents = function->extents(ints);
+    if (!extents)
+      return fault("passes impossible numbers to '" + std::string(function->name) + "'");
+    for (unsigned i = 0; i < function->operands; ++i)
+      verifyHostOperand(*call.operands()->Get(i), i, *function, (*extents)[i],
+                        function->mayOverwrite && ints.back() == 1);
+  }
+
+  void verifyHostOperand(const schema::Operand &operand, unsigned i, const HostFunction &function, int64_t bytes,
+                         bool overwrites) {
+    Access expected = function.access[i] == Access::ReadWrite && overwrites ? Access::Write : function.access[i];
+    if (operand.access() != expected)
+      fault("operand " + std::to_string(i) + " of '" + std::string(function.name) + "' has the wrong access");
+    if (operand.extent() < bytes || operand.byte_offset() % 4 != 0)
+      fault("operand " + std::to_string(i) + " of '" + std::string(function.name) + "' is misaligned or shorter than " +
+            std::to_string(bytes) + " bytes");
+    addUse(operand);
+    if (expected != Access::Read)
+      for (size_t j = uses_.size() - 1; j-- > 0;)
+        verifyDisjoint(uses_.back(), uses_[j]);
+  }
+
+  // --- Lifetimes: a sweep over time with the live buffers ordered by offset; neighbours must not touch ---------------
+
+  void verifyOverlap() {
+    std::vector<unsigned> starts;
+    for (unsigned i = 0; i < sizeOf(program_.buffers()); ++i)
+      if (buffer(i).storage() == schema::Storage::Arena && buffer(i).entry() == index_ && buffer(i).size() > 0)
+        starts.push_back(i);
+    std::vector<unsigned> ends = starts;
+    auto by = [&](auto key) {
+      return
+          [this, key](unsigned a, unsigned b) { return std::pair(key(buffer(a)), a) < std::pair(key(buffer(b)), b); };
+    };
+    std::sort(starts.begin(), starts.end(), by([](const schema::Buffer &b) { return b.first(); }));
+    std::sort(ends.begin(), ends.end(), by([](const schema::Buffer &b) { return b.last(); }));
+    place_ = name_;
+    std::map<int64_t, unsigned> live;
+    size_t end = 0;
+    for (unsigned added : starts) {
+      for (; end < ends.size() && buffer(ends[end]).last() < buffer(added).first(); ++end)
+        if (auto found = live.find(buffer(ends[end]).offset()); found != live.end() && found->second == ends[end])
+          live.erase(found);
+      insertLive(live, added);
+    }
+  }
+
+  void insertLive(std::map<int64_t, unsigned> &live, unsigned added) {
+    auto after = live.lower_bound(buffer(added).offset());
+    auto overlap = [&](unsigned other) {
+      fault("buffers " + bufferName(added) + " and " + bufferName(other) + " overlap while both live");
+    };
+    if (after != live.end() && after->first < buffer(added).offset() + buffer(added).size())
+      return overlap(after->second);
+    if (after != live.begin()) {
+      unsigned before = std::prev(after)->second;
+      if (buffer(before).offset() + buffer(before).size() > buffer(added).offset())
+        return overlap(before);
+    }
+    live.emplace(buffer(added).offset(), added);
+  }
+
+  const schema::Program &program_;
+  const schema::Entry &entry_;
+  int index_;
+  FaultList &faults_;
+  std::vector<bool> written_; // by buffer: some bytes were written so far
+  std::vector<Use> uses_;     // of the current instruction
+  std::string name_, place_;
+};
+} // namespace
+
+void verifyEntry(const schema::Program &program, unsigned index, FaultList &faults) {
+  EntryVerifier(program, index, faults).run();
+}
+
+} // namespace graft
