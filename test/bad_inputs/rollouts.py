@@ -1,7 +1,7 @@
-"""Rollout files, broken ones and legal but odd ones. emit(folder) as in safetensors.py; kind is "rollouts".
+"""Rollout files, broken ones and legal but odd ones. emit(folder) as in weights.py; kind is "rollouts".
 
-Ids lie below 100, sequences have at most 6 tokens: run them with a program that has at least this vocabulary and width, and whose
-objective needs rewards and groups. "vocabulary" cases use id 100000000; "long" ones have 100000 tokens.
+Legal ones have 3 completions, ids below 100 and sequences of at most 6 tokens: run them with a program that needs no more, and
+whose objective needs rewards and groups.
 """
 import json
 import os
@@ -21,18 +21,23 @@ def raw(field, text):
 
 
 def legal():
-    yield "plain", line()
-    yield "two-lines", line() + "\n" + line(reward=0)
-    yield "blank-lines-and-crlf", "\n" + line() + "\r\n  \n" + line(reward=0) + "\r\n"
-    yield "no-final-line-feed", line()
-    yield "unknown-fields", line(answer={"x": [1, None]}, note="\u202e\x1b[31m")
-    yield "null-is-absent", raw("advantage", "null")
-    yield "group-is-text", line(group_id="a")
-    yield "group-is-negative", line(group_id=-1)
-    yield "empty-completion", line(completion_ids=[]) + "\n" + line()
-    yield "underflow", raw("reward", "1e-999")
-    yield "integers-as-numbers", line(reward=1, sampler_logprobs=[0, -1])
-    yield "escaped-key", line(reward=None)[:-1] + ', "\\u0072eward": 1}'
+    """Three completions each."""
+    def thrice(text):
+        return "\n".join([text] * 3) + "\n"
+
+    yield "plain", thrice(line())
+    yield "different-rewards", "\n".join(line(reward=r) for r in (0, 0.5, 1)) + "\n"
+    yield "blank-lines-and-crlf", "\n" + line() + "\r\n  \n" + line(reward=0) + "\r\n\r\n" + line() + "\r\n"
+    yield "no-final-line-feed", thrice(line())[:-1]
+    yield "unknown-fields", thrice(line(answer={"x": [1, None]}, note="\u202e\x1b[31m"))
+    yield "null-is-absent", thrice(raw("advantage", "null"))
+    yield "group-is-text", thrice(line(group_id="a"))
+    yield "group-is-negative", thrice(line(group_id=-1))
+    yield "empty-completion", line(completion_ids=[]) + "\n" + line() + "\n" + line(reward=0)
+    yield "underflow", thrice(raw("reward", "1e-999"))
+    yield "integers-as-numbers", thrice(line(reward=1, sampler_logprobs=[0, -1]))
+    yield "escaped-key", thrice(line(reward=None)[:-1] + ', "\\u0072eward": 1}')
+    yield "more-than-one-step", thrice(thrice(line())[:-1])
 
 
 def syntax():
@@ -83,15 +88,16 @@ def emit(folder):
 
     for name, text in legal():
         add("legal-" + name, text, "ok")
-    for family in (syntax, fields):
-        for name, text in family():
-            add(name, text, "reject")
-    add("syntax-ff", line().encode()[:-1] + b', "x": "\xff"}', "reject")
-    add("syntax-utf16", line().encode("utf-16"), "reject")
-    add("gzip", b"\x1f\x8b\x08" + b"\0" * 100, "reject")
-    add("line-of-20-MB", '{"x": "' + "x" * 20_000_000 + '"}', "reject")
-    add("many-faults", "x\n" * 100_000, "reject")
-    add("good-after-many", (line() + "\n") * 1000 + "{}", "reject")
+    for name, text in syntax():
+        add(name, text, "format|limit")
+    for name, text in fields():
+        add(name, text, "type|range|format|graph|limit")
+    add("syntax-ff", line().encode()[:-1] + b', "x": "\xff"}', "format")
+    add("syntax-utf16", line().encode("utf-16"), "format")
+    add("gzip", b"\x1f\x8b\x08" + b"\0" * 100, "format")
+    add("line-of-20-MB", '{"x": "' + "x" * 20_000_000 + '"}', "limit")
+    add("many-faults", "x\n" * 100_000, "format")
+    add("good-before-a-fault", (line() + "\n") * 1000 + "{}", "graph")
     folder_path = os.path.join(folder, "folder.jsonl")
     os.makedirs(folder_path)
     fifo = os.path.join(folder, "fifo.jsonl")
@@ -99,6 +105,6 @@ def emit(folder):
     sparse = os.path.join(folder, "sparse.jsonl")
     with open(sparse, "wb") as f:
         f.truncate(2**28)
-    for name, path in (("folder", folder_path), ("fifo", fifo), ("sparse", sparse), ("absent", os.path.join(folder, "absent.jsonl"))):
-        cases.append({"id": "rollouts-" + name, "path": path, "kind": "rollouts", "expect": "reject"})
+    for name, path, expect in (("folder", folder_path, "io"), ("fifo", fifo, "io"), ("sparse", sparse, "limit"), ("absent", os.path.join(folder, "absent.jsonl"), "io")):
+        cases.append({"id": "rollouts-" + name, "path": path, "kind": "rollouts", "expect": expect})
     return cases

@@ -1,7 +1,9 @@
-"""Families F01 to F30: safetensors files and Hugging Face folders, broken ones and legal but odd ones.
+"""Families F01 to F30 and C13: safetensors files and Hugging Face folders as weights, broken ones and legal but odd ones.
 
-emit(folder) writes them and returns [{"id", "path", "kind", "expect"}]: kind is "safetensors" (a file) or "checkpoint" (a folder),
-expect is "ok" or "reject". Only the standard library; the same bytes every time. Files that need more than a few megabytes are sparse.
+emit(folder, fixture) returns [{"id", "path", "kind", "expect"}]: kind is "safetensors", expect is "ok" or the classes of fault that are right,
+joined by "|". Legal cases hold the tensors of fixture["weights"] besides what is odd about them, so that they can be bound to its program; without a
+fixture they hold only the latter. Standard library only; the same bytes every time; what would be large is sparse.
+(The file is not called safetensors.py because that is the name of the package that its neighbours import.)
 """
 import json
 import os
@@ -29,6 +31,26 @@ def text_entry(dtype='"U8"', shape="[4]", offsets="[0,4]"):
 
 
 GOOD = pack({"a": U8}, b"1234")
+BASE = ({}, b"")  # header and data of the fixture's weights
+
+
+def read_base(path):
+    """Header and data of a sound file."""
+    with open(path, "rb") as f:
+        (length,) = struct.unpack("<Q", f.read(8))
+        header = json.loads(f.read(length))
+        header.pop("__metadata__", None)
+        return header, f.read()
+
+
+def legal(extra, data=b"", tail="", first=True, metadata=None):
+    """A sound file: the base's tensors, then (or before them in the header) extra ones whose offsets count from the end of the base's data."""
+    header, base = BASE
+    moved = {name: {**e, "data_offsets": [o + len(base) for o in e["data_offsets"]]} for name, e in extra.items()}
+    both = {**header, **moved} if first else {**moved, **header}
+    if metadata is not None:
+        both = {"__metadata__": metadata, **both}
+    return pack(json.dumps(both, separators=(",", ":")) + tail, base + data)
 
 
 def framing():
@@ -39,8 +61,8 @@ def framing():
     yield "F03-length-one-too-many", pack({"a": U8}, b"1234", length=len(GOOD) - 8 + 1), "reject"
     for name, head in (("space", b" {}"), ("bom", b"\xef\xbb\xbf{}"), ("list", b"[]"), ("null", b"null"), ("string", b'"x"')):
         yield f"F04-begins-with-{name}", pack(head), "reject"
-    yield "F05-padded-with-spaces", pack(json.dumps({"a": U8}) + "     ", b"1234"), "ok"
-    yield "F05-empty-header", pack("{}"), "ok"
+    yield "F05-padded-with-spaces", legal({"a": U8}, b"1234", tail="     "), "ok"
+    yield "F05-metadata-empty", legal({"a": U8}, b"1234", metadata={}), "ok"
     for name, tail in (("nul", b"\0\0\0"), ("ff", b"\xff"), ("garbage", b"x"), ("second-object", b"{}")):
         yield f"F06-padded-with-{name}", pack(json.dumps({"a": U8}).encode() + tail, b"1234"), "reject"
     yield "F30-big-endian-length", struct.pack(">Q", 2) + b"{}", "reject"
@@ -80,13 +102,13 @@ def layout():
     yield "F15-byte-less", pack({"a": entry("F32", [1], 0, 3)}, b"123"), "reject"
     yield "F16-product-wraps", pack({"a": entry(shape=[4194305, 4194305, 211106198978564])}, b"1234"), "reject"
     yield "F16-bytes-wrap", pack({"a": entry("F64", [2**61], 0, 0)}), "reject"
-    yield "F20-rank-0", pack({"a": entry("F32", [], 0, 4)}, b"1234"), "ok"
-    yield "F20-empty-tensors", pack({"a": entry("F32", [0, 5], 0, 0), "b": U8, "c": entry("F32", [5, 0], 4, 4), "d": entry("I8", [0], 4, 4)}, b"1234"), "ok"
+    yield "F20-rank-0", legal({"a": entry("F32", [], 0, 4)}, b"1234"), "ok"
+    yield "F20-empty-tensors", legal({"a": entry("F32", [0, 5], 0, 0), "b": U8, "c": entry("F32", [5, 0], 4, 4), "d": entry("I8", [0], 4, 4)}, b"1234"), "ok"
     yield "F21-empty-inside-another", pack({"a": U8, "b": entry("F32", [0], 2, 2)}, b"1234"), "reject"
     yield "F22-odd-f4", pack({"a": entry("F4", [7], 0, 4)}, b"1234"), "reject"
     yield "F22-odd-f6", pack({"a": entry("F6_E2M3", [5], 0, 4)}, b"1234"), "reject"
-    yield "F22-even-f4", pack({"a": entry("F4", [8], 0, 4)}, b"1234"), "ok"
-    yield "F29-order-of-entries", pack({"b": entry(shape=[2], begin=2), "a": entry(shape=[2], end=2)}, b"1234"), "ok"
+    yield "F22-even-f4", legal({"a": entry("F4", [8], 0, 4)}, b"1234"), "ok"
+    yield "F29-order-of-entries", legal({"b": entry(shape=[2], begin=2), "a": entry(shape=[2], end=2)}, b"1234", first=False), "ok"
 
 
 def types():
@@ -101,7 +123,7 @@ def types():
     for missing in ("dtype", "shape", "data_offsets"):
         yield f"F19-without-{missing}", pack({"a": {k: v for k, v in U8.items() if k != missing}}, b"1234"), "reject"
     yield "F19-entry-is-number", pack('{"a":1}'), "reject"
-    yield "F19-unknown-key", pack({"a": entry(extra=[1, {}])}, b"1234"), "ok"
+    yield "F19-unknown-key", legal({"a": entry(extra=[1, {}])}, b"1234"), "ok"
     for i, value in enumerate(("1", "null", "{}", "[]")):
         yield f"F23-metadata-{i}", pack('{"__metadata__":{"k":%s}}' % value), "reject"
     yield "F23-metadata-list", pack('{"__metadata__":[]}'), "reject"
@@ -110,11 +132,11 @@ def types():
 
 def sizes_and_names():
     many = {f"t{i}": entry(shape=[1], begin=i, end=i + 1) for i in range(100_000)}
-    yield "F24-100000-tensors", pack(many, b"x" * 100_000), "ok"
+    yield "F24-100000-tensors", legal(many, b"x" * 100_000), "ok"
     yield "F24-2000000-tensors", pack("{" + ",".join('"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i for i in range(1_500_000)) + "}"), "reject"
     for name, key in (("empty", ""), ("long", "x" * 2**20), ("path", "../../x"), ("nul", "\0"), ("escape-sequence", "\x1b[31m"), ("right-to-left", "\u202e")):
-        yield f"F25-name-{name}", pack({key: U8}, b"1234"), "ok"
-    yield "F26-zip-inside-data", pack({"a": U8}, b"PK\3\4"), "ok"
+        yield f"F25-name-{name}", legal({key: U8}, b"1234"), "ok"
+    yield "F26-zip-inside-data", legal({"a": U8}, b"PK\3\4"), "ok"
     yield "F26-zip-appended", GOOD + b"PK\3\4" + b"x" * 20, "reject"
     yield "F26-elf-appended", GOOD + b"\x7fELF" + b"x" * 60, "reject"
     for name, head in (("zip", b"PK\3\4"), ("pickle", b"\x80\4\x95"), ("gguf", b"GGUF"), ("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), ("html", b"<!doctype html>"), ("gzip", b"\x1f\x8b")):
@@ -134,8 +156,10 @@ def folders():
 
     two = {"1.safetensors": tensor("a"), "2.safetensors": tensor("b")}
     good = {"a": "1.safetensors", "b": "2.safetensors"}
-    yield "F27-good", {**two, **index(good)}, [], "ok"
-    yield "F27-good-single", {"model.safetensors": tensor()}, [], "ok"
+    base = {name: "1.safetensors" for name in BASE[0]}
+    extra = legal({"a": entry("F32", [1], 0, 4)}, b"1234")
+    yield "F27-good", {"1.safetensors": extra, "2.safetensors": tensor("b"), **index({**base, **good})}, [], "ok"
+    yield "F27-good-single", {"model.safetensors": extra}, [], "ok"
     for i, shard in enumerate(("../outside.safetensors", "sub/../../outside.safetensors", "/etc/passwd", "", "C:\\x", "x\0y", "~/x", "absent", ".")):
         yield f"F27-shard-{i}", {**two, **index({"a": shard, "b": "2.safetensors"})}, [], "reject"
     yield "F27-symlink-outside", {**two, **index({"a": "link", "b": "2.safetensors"})}, [("symbolic", "link", "../outside.safetensors")], "reject"
@@ -160,20 +184,36 @@ LINKS = {"symbolic": lambda target, link: os.symlink(target, link), "fifo": lamb
          "hard": lambda target, link: os.link(os.path.normpath(os.path.join(os.path.dirname(link), target)), link)}
 
 
-def emit(folder):
+# The classes of fault that are right, by the beginning of the id; the first that fits counts.
+CLASSES = (
+    ("F02", "format|limit"), ("F09", "format|limit"), ("F10", "range"), ("F11", "range"), ("F12-truncated", "format|range"), ("F12", "range"), ("F13", "range"), ("F14-wraps", "type|range"),
+    ("F14", "range"), ("F15", "range"), ("F16", "range"), ("F17-rank", "limit"), ("F17", "type"), ("F18", "type"), ("F19", "type|format"), ("F21", "range"), ("F22", "range"),
+    ("F23-metadata-million", "limit"), ("F23", "type"), ("F24", "limit"), ("F26", "range"), ("F27", "path|graph|io|format|type|limit"), ("F30", "format|limit"), ("F", "format"),
+    ("C13-empty", "io"), ("C13-config", "format"), ("C13", "unsupported|format|limit"),
+)
+
+
+def emit(folder, fixture=None):
+    global BASE
+    BASE = read_base(fixture["weights"]) if fixture else ({}, b"")
     cases = []
     os.makedirs(folder, exist_ok=True)
+
+    def add(name, path, expect):
+        classes = next(classes for prefix, classes in CLASSES if name.startswith(prefix))
+        cases.append({"id": "weights-" + name, "path": path, "kind": "safetensors", "expect": expect if expect == "ok" else classes})
+
     for family in (framing, json_faults, layout, types, sizes_and_names):
         for name, contents, expect in family():
             path = os.path.join(folder, name + ".safetensors")
             with open(path, "wb") as f:
                 f.write(contents)
-            cases.append({"id": name, "path": path, "kind": "safetensors", "expect": expect})
-    sparse = os.path.join(folder, "F02-sparse-1TiB.safetensors")
+            add(name, path, expect)
+    sparse = os.path.join(folder, "F12-sparse-1TiB.safetensors")
     with open(sparse, "wb") as f:
         f.write(GOOD)
         f.truncate(2**40)
-    cases.append({"id": "F02-sparse-1TiB", "path": sparse, "kind": "safetensors", "expect": "reject"})
+    add("F12-sparse-1TiB", sparse, "reject")
     with open(os.path.join(folder, "outside.safetensors"), "wb") as f:
         f.write(tensor())
     for name, files, links, expect in folders():
@@ -184,5 +224,5 @@ def emit(folder):
                 f.write(contents)
         for kind, link, target in links:
             LINKS[kind](target, os.path.join(path, link))
-        cases.append({"id": name, "path": path, "kind": "checkpoint", "expect": expect})
+        add(name, path, expect)
     return cases
