@@ -217,7 +217,6 @@ template <const Family &family, bool root> Value varianceOf(Graph &graph, const 
   NodeId varies = reduce.less(zero, variance);
   NodeId safe = reduce(Op::Select, {varies, variance, reduce.number(1)});
   return reduce(Op::Select, {varies, reduce(Op::Sqrt, {safe}), zero});
-}) : variance;
 }
 template <const Family &family, bool largest>
 Value extremumOf(Graph &graph, const Call &call, Diagnostics &diagnostics) {
