@@ -3,8 +3,8 @@
 #include "dialects/nn/NNDialect.h"
 #include "runtime/program/Layout.h"
 
-#include "mlir/IR/Matchers.h"
 #include "mlir/IR/Location.h"
+#include "mlir/IR/Matchers.h"
 
 #include <cstring>
 
@@ -41,7 +41,9 @@ schema::DType dtypeOf(Type type) {
   return schema::DType::Bool;
 }
 
-int64_t EntryBuilder::elementBytes(int buffer) const { return byteSize(program_.buffers[buffer]->dtype); }
+int64_t EntryBuilder::elementBytes(int buffer) const {
+  return byteSize(program_.buffers[buffer]->dtype);
+}
 
 int EntryBuilder::addBuffer(schema::Storage storage, int64_t offset, RankedTensorType type, const std::string &name) {
   auto buffer = std::make_unique<schema::BufferT>();
@@ -95,7 +97,8 @@ Place EntryBuilder::constant(DenseElementsAttr elements) {
   } else {
     std::memcpy(to, elements.getRawData().data(), count * width);
   }
-  int buffer = addBuffer(schema::Storage::Constant, offset, type, "constant." + std::to_string(program_.buffers.size()));
+  int buffer =
+      addBuffer(schema::Storage::Constant, offset, type, "constant." + std::to_string(program_.buffers.size()));
   return constants_[elements] = {buffer, 0, denseStrides(type.getShape())};
 }
 
@@ -185,7 +188,8 @@ void EntryBuilder::copy(const Access &to, const Access &from, ArrayRef<int64_t> 
 
 void EntryBuilder::fillZero(const Place &place, ArrayRef<int64_t> shape, const std::string &origin) {
   schema::FillT fill;
-  fill.dst = std::make_unique<schema::Operand>(operand({place.buffer, place.offset, place.strides}, shape, schema::Access::Write));
+  fill.dst = std::make_unique<schema::Operand>(
+      operand({place.buffer, place.offset, place.strides}, shape, schema::Access::Write));
   fill.pattern = {0};
   append(std::move(fill), origin, "copy");
 }

@@ -16,7 +16,8 @@ namespace {
 constexpr int kMaxLevel = 4;
 constexpr size_t kMaxExternals = 12;
 constexpr size_t kMaxMembers = 64;
-// A virtual operator is computed again by every user: it must be small, and its operands must be small beside its result.
+// A virtual operator is computed again by every user: it must be small, and its operands must be small beside its
+// result.
 constexpr int kMaxVirtualOps = 16;
 constexpr int64_t kSmallOperand = 8;
 
@@ -55,7 +56,8 @@ bool feedsLibrary(Value value) {
 } // namespace
 
 bool isElementwise(Operation *op) {
-  return isa<arith::ArithDialect, math::MathDialect>(op->getDialect()) && op->getNumResults() == 1 && op->getNumOperands() > 0;
+  return isa<arith::ArithDialect, math::MathDialect>(op->getDialect()) && op->getNumResults() == 1 &&
+         op->getNumOperands() > 0;
 }
 
 class GroupBuilder {
@@ -133,7 +135,8 @@ std::optional<Role> GroupBuilder::classify(Operation *op) {
     return Role::Member;
   if (isElementwise(op))
     return isVirtual(op) ? Role::Virtual : Role::Member;
-  if (isa<nn::ContractOp, nn::ConcatOp, nn::PadOp, nn::GatherOp, nn::ScatterAddOp, nn::GatherElementsOp, nn::ScatterElementsAddOp, nn::CumsumOp>(op))
+  if (isa<nn::ContractOp, nn::ConcatOp, nn::PadOp, nn::GatherOp, nn::ScatterAddOp, nn::GatherElementsOp,
+          nn::ScatterElementsAddOp>(op))
     return Role::Library;
   return std::nullopt;
 }
@@ -150,15 +153,17 @@ GroupBuilder::Link GroupBuilder::linkTo(Value operand, int &group) {
   if (operand == source && rowLevel)
     return Link::Row;
   auto broadcast = operand.getDefiningOp<nn::BroadcastOp>();
-  bool alongRow = rowLevel && broadcast && broadcast.getInput() == source && nn::shapeOf(operand) == space &&
-                  (broadcast.getDimensions().empty() || broadcast.getDimensions().back() != static_cast<int64_t>(space.size()) - 1);
+  bool alongRow =
+      rowLevel && broadcast && broadcast.getInput() == source && nn::shapeOf(operand) == space &&
+      (broadcast.getDimensions().empty() || broadcast.getDimensions().back() != static_cast<int64_t>(space.size()) - 1);
   if (alongRow)
     return Link::RowBroadcast;
   groups_[group].closed = true; // read in another order than it is computed in
   return Link::None;
 }
 
-bool GroupBuilder::fits(int index, Operation *op, ArrayRef<int64_t> space, bool rowLevel, int level, ArrayRef<Value> externals) {
+bool GroupBuilder::fits(int index, Operation *op, ArrayRef<int64_t> space, bool rowLevel, int level,
+                        ArrayRef<Value> externals) {
   const Open &open = groups_[index];
   ArrayRef<int64_t> own = open.group.space;
   if (rowLevel ? own.empty() || own.drop_back() != space : own != space)
@@ -174,7 +179,8 @@ bool GroupBuilder::fits(int index, Operation *op, ArrayRef<int64_t> space, bool 
 bool GroupBuilder::canMerge(int a, int b) const {
   const Open &one = groups_[a], &other = groups_[b];
   bool axesAgree = one.columnAxes.empty() || other.columnAxes.empty() || one.columnAxes == other.columnAxes;
-  return one.group.space == other.group.space && axesAgree && one.group.members.size() + other.group.members.size() < kMaxMembers &&
+  return one.group.space == other.group.space && axesAgree &&
+         one.group.members.size() + other.group.members.size() < kMaxMembers &&
          one.externals.size() + other.externals.size() <= kMaxExternals;
 }
 

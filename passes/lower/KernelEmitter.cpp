@@ -1,6 +1,7 @@
-// The way: the group's shape becomes rows and columns. Members are ordered into sweeps: a member that needs a reduction of sweep s runs in
-// sweep s + 1 (Grouping::level). Each sweep computes, from loads, exactly the values that are stored, reduced, or kept for a later sweep;
-// values of an earlier sweep are loaded or computed again if that is cheap, and kept in a scratch row if not.
+// The way: the group's shape becomes rows and columns. Members are ordered into sweeps: a member that needs a reduction
+// of sweep s runs in sweep s + 1 (Grouping::level). Each sweep computes, from loads, exactly the values that are
+// stored, reduced, or kept for a later sweep; values of an earlier sweep are loaded or computed again if that is cheap,
+// and kept in a scratch row if not.
 #include "passes/lower/KernelEmitter.h"
 
 #include "dialects/nn/NNDialect.h"
@@ -28,7 +29,8 @@ struct RowDimension {
 class KernelEmitter {
 public:
   KernelEmitter(ModuleOp kernels, EntryBuilder &entry, const Grouping &grouping, int group)
-      : kernels_(kernels), entry_(entry), grouping_(grouping), index_(group), group_(grouping.groups()[group]), builder_(kernels.getContext()) {}
+      : kernels_(kernels), entry_(entry), grouping_(grouping), index_(group), group_(grouping.groups()[group]),
+        builder_(kernels.getContext()) {}
 
   LogicalResult run();
 
@@ -53,7 +55,9 @@ private:
     Operation *op = value.getDefiningOp();
     return op && grouping_.groupOf(op) == index_ && !grouping_.isRowLevel(value) && !isa<nn::ReduceOp>(op);
   }
-  bool isRowMember(Value value) const { return value.getDefiningOp() && grouping_.groupOf(value.getDefiningOp()) == index_ && grouping_.isRowLevel(value); }
+  bool isRowMember(Value value) const {
+    return value.getDefiningOp() && grouping_.groupOf(value.getDefiningOp()) == index_ && grouping_.isRowLevel(value);
+  }
   void findScratch(Value value, int sweep);
 
   // Emission.
@@ -165,7 +169,8 @@ bool KernelEmitter::needsMemory(Value value) const {
       return false;
     if (!isView(user))
       return true;
-    return llvm::any_of(user->getResult(0).getUsers(), [&](Operation *next) { return grouping_.groupOf(next) != index_; });
+    return llvm::any_of(user->getResult(0).getUsers(),
+                        [&](Operation *next) { return grouping_.groupOf(next) != index_; });
   });
 }
 
@@ -186,7 +191,8 @@ void KernelEmitter::findScratch(Value value, int sweep) {
   if (!isFullMember(value))
     return;
   bool fits = (static_cast<int64_t>(scratch_.size()) + 1) * columns() * 4 <= rt::kMaxScratchBytes;
-  if (grouping_.level(value) < sweep && cost(value) > kRecomputeCost && getElementTypeOrSelf(value.getType()).isF32() && fits) {
+  if (grouping_.level(value) < sweep && cost(value) > kRecomputeCost && getElementTypeOrSelf(value.getType()).isF32() &&
+      fits) {
     scratch_[value] = {};
     return;
   }
@@ -199,17 +205,29 @@ void KernelEmitter::findScratch(Value value, int sweep) {
 /// The kernel's argument for an access with one stride per row dimension; equal reads share one.
 Value KernelEmitter::argument(const Access &perRow, int64_t columnStride, schema::Access mode, bool accumulate) {
   for (Argument &known : arguments_)
-    if (mode == schema::Access::Read && known.mode == mode && known.access.buffer == perRow.buffer && known.access.offset == perRow.offset &&
-        known.access.strides == perRow.strides && known.columnStride == columnStride)
+    if (mode == schema::Access::Read && known.mode == mode && known.access.buffer == perRow.buffer &&
+        known.access.offset == perRow.offset && known.access.strides == perRow.strides &&
+        known.columnStride == columnStride)
       return known.value;
   Type type = builder_.getF32Type();
   switch (entry_.buffer(perRow.buffer).dtype) {
-  case schema::DType::BF16: type = builder_.getBF16Type(); break;
-  case schema::DType::F16: type = builder_.getF16Type(); break;
-  case schema::DType::I32: type = builder_.getI32Type(); break;
-  case schema::DType::I64: type = builder_.getI64Type(); break;
-  case schema::DType::Bool: type = builder_.getI1Type(); break;
-  default: break;
+  case schema::DType::BF16:
+    type = builder_.getBF16Type();
+    break;
+  case schema::DType::F16:
+    type = builder_.getF16Type();
+    break;
+  case schema::DType::I32:
+    type = builder_.getI32Type();
+    break;
+  case schema::DType::I64:
+    type = builder_.getI64Type();
+    break;
+  case schema::DType::Bool:
+    type = builder_.getI1Type();
+    break;
+  default:
+    break;
   }
   rt::AccessFlags flags;
   flags.accumulate = accumulate;
@@ -233,14 +251,17 @@ Value KernelEmitter::applyScalar(Operation *op, ValueRange operands) {
     type = builder_.getF32Type();
   if (isa<arith::ExtFOp, arith::TruncFOp>(op)) // storage types exist in memory only
     return operands[0];
-  OperationState state(op->getLoc(), op->getName().getIdentifier(), operands, {type}, op->getAttrDictionary().getValue());
+  OperationState state(op->getLoc(), op->getName().getIdentifier(), operands, {type},
+                       op->getAttrDictionary().getValue());
   return at().create(state)->getResult(0);
 }
 
 Value KernelEmitter::affine(const Affine &expression, Type type) {
   OpBuilder &b = at();
   Type i64 = b.getI64Type();
-  auto constant = [&](int64_t value) -> Value { return arith::ConstantOp::create(b, loc(), b.getIntegerAttr(i64, value)); };
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(b, loc(), b.getIntegerAttr(i64, value));
+  };
   Value sum;
   auto add = [&](Value index, int64_t coefficient) {
     if (coefficient == 0)
@@ -249,16 +270,18 @@ Value KernelEmitter::affine(const Affine &expression, Type type) {
     sum = sum ? arith::AddIOp::create(b, loc(), sum, term).getResult() : term;
   };
   for (auto [r, dimension] : llvm::enumerate(rows_)) {
-    int64_t coefficient = dimension.multiplier == 0 ? 0 : expression.coefficients[dimension.spaceDimension] * dimension.multiplier;
+    int64_t coefficient =
+        dimension.multiplier == 0 ? 0 : expression.coefficients[dimension.spaceDimension] * dimension.multiplier;
     if (coefficient != 0 && dimension.size > 1) {
-      OpBuilder outside(builder_); // row indices belong to the row, not to the sweep
-      add(rt::RowIndexOp::create(outside, loc(), i64, outside.getI64IntegerAttr(static_cast<int64_t>(r))), coefficient);
+      add(rt::RowIndexOp::create(builder_, loc(), i64, builder_.getI64IntegerAttr(static_cast<int64_t>(r))),
+          coefficient);
     }
   }
   if (rank() > 0 && expression.coefficients.back() != 0)
     add(rt::ColumnIndexOp::create(b, loc(), i64), expression.coefficients.back());
   if (!sum || expression.constant != 0)
-    sum = sum ? arith::AddIOp::create(b, loc(), sum, constant(expression.constant)).getResult() : constant(expression.constant);
+    sum = sum ? arith::AddIOp::create(b, loc(), sum, constant(expression.constant)).getResult()
+              : constant(expression.constant);
   if (isa<FloatType>(type))
     return arith::SIToFPOp::create(b, loc(), b.getF32Type(), sum);
   return type == i64 ? sum : arith::TruncIOp::create(b, loc(), type, sum).getResult();
@@ -308,7 +331,8 @@ Value KernelEmitter::load(Value value, const Index &index, bool perRow) {
     }
     columnStride = 1;
   }
-  Value operand = argument({access.buffer, access.offset, rowStrides(access.strides)}, perRow ? 0 : columnStride, schema::Access::Read);
+  Value operand = argument({access.buffer, access.offset, rowStrides(access.strides)}, perRow ? 0 : columnStride,
+                           schema::Access::Read);
   if (perRow)
     return rt::LoadOp::create(builder_, loc(), operand);
   return sweepInput(operand);
@@ -362,10 +386,14 @@ Value KernelEmitter::row(Value value) {
 std::optional<rt::ReductionKind> reductionKind(nn::ReduceOp reduce) {
   bool isBoolean = getElementTypeOrSelf(reduce.getInput().getType()).isInteger(1);
   switch (reduce.getKind()) {
-  case nn::ReduceKind::Sum: return rt::ReductionKind::Add;
-  case nn::ReduceKind::Max: return isBoolean ? rt::ReductionKind::Or : rt::ReductionKind::Max;
-  case nn::ReduceKind::Min: return isBoolean ? rt::ReductionKind::And : rt::ReductionKind::Min;
-  case nn::ReduceKind::Prod: return std::nullopt;
+  case nn::ReduceKind::Sum:
+    return rt::ReductionKind::Add;
+  case nn::ReduceKind::Max:
+    return isBoolean ? rt::ReductionKind::Or : rt::ReductionKind::Max;
+  case nn::ReduceKind::Min:
+    return isBoolean ? rt::ReductionKind::And : rt::ReductionKind::Min;
+  case nn::ReduceKind::Prod:
+    return std::nullopt;
   }
   return std::nullopt;
 }
@@ -428,17 +456,22 @@ LogicalResult KernelEmitter::emitSweep(int sweep) {
   if (stored.empty() && reduces.empty())
     return success();
 
-  auto sweepOp = rt::SweepOp::create(builder_, loc(), {}, writes, kinds, reducedTypes, [&](OpBuilder &b, Location, ValueRange) {
-    inSweep_ = &b;
-    SmallVector<Value> yields;
-    auto operand = [&](Value value) { return isFullMember(value) ? full(value) : leaf(value, spaceIndex(rank()), false); };
-    for (Value value : stored)
-      yields.push_back(operand(value));
-    for (nn::ReduceOp reduce : reduces)
-      yields.push_back(operand(reduce.getInput()));
-    inSweep_ = nullptr;
-    return yields;
-  });
+  OpBuilder sweepBuilder(
+      builder_); // of its own: builder_ stays in front of the sweep, for row-level values that its body asks for
+  auto sweepOp = rt::SweepOp::create(
+      sweepBuilder, loc(), {}, writes, kinds, reducedTypes, [&](OpBuilder &b, Location, ValueRange) {
+        inSweep_ = &b;
+        SmallVector<Value> yields;
+        auto operand = [&](Value value) {
+          return isFullMember(value) ? full(value) : leaf(value, spaceIndex(rank()), false);
+        };
+        for (Value value : stored)
+          yields.push_back(operand(value));
+        for (nn::ReduceOp reduce : reduces)
+          yields.push_back(operand(reduce.getInput()));
+        inSweep_ = nullptr;
+        return yields;
+      });
   sweepOp.getInputsMutable().assign(sweepInputs_);
   for (auto [reduce, value] : llvm::zip(reduces, sweepOp.getResults()))
     rowValues_[reduce.getResult()] = value;
@@ -454,7 +487,8 @@ void KernelEmitter::storeRowLevelResults() {
       continue;
     Value scalar = row(value);
     const Place &place = entry_.place(value);
-    rt::StoreOp::create(builder_, loc(), scalar, argument({place.buffer, place.offset, rowStrides(place.strides)}, 0, schema::Access::Write));
+    rt::StoreOp::create(builder_, loc(), scalar,
+                        argument({place.buffer, place.offset, rowStrides(place.strides)}, 0, schema::Access::Write));
   }
 }
 
@@ -490,7 +524,8 @@ void KernelEmitter::emitPartialSum(nn::ReduceOp reduce, const Place &partial) {
   sum.begin(rows, parts);
   Value in = sum.argument({partial.buffer, partial.offset, from}, 1, schema::Access::Read);
   Value out = sum.argument({target.buffer, target.offset, to}, 1, schema::Access::Write, true);
-  rt::SweepOp::create(sum.builder_, loc(), in, out, {}, {}, [](OpBuilder &, Location, ValueRange values) { return llvm::to_vector(values); });
+  rt::SweepOp::create(sum.builder_, loc(), in, out, {}, {},
+                      [](OpBuilder &, Location, ValueRange values) { return llvm::to_vector(values); });
   sum.finish(originOf(reduce));
 }
 
@@ -498,7 +533,8 @@ void KernelEmitter::begin(ArrayRef<int64_t> rows, int64_t unitRows) {
   auto existing = kernels_.getOps<rt::RowProgramOp>();
   kernelIndex_ = static_cast<uint32_t>(std::distance(existing.begin(), existing.end()));
   builder_.setInsertionPointToEnd(kernels_.getBody());
-  program_ = rt::RowProgramOp::create(builder_, loc(), "k" + std::to_string(kernelIndex_), rows, columns(), unitRows, ArrayRef<rt::AccessType>{});
+  program_ = rt::RowProgramOp::create(builder_, loc(), "k" + std::to_string(kernelIndex_), rows, columns(), unitRows,
+                                      ArrayRef<rt::AccessType>{});
   builder_.setInsertionPointToEnd(program_.getBody());
 }
 
@@ -555,7 +591,9 @@ LogicalResult KernelEmitter::run() {
 
 } // namespace
 
-LogicalResult emitGroup(ModuleOp kernels, EntryBuilder &entry, const Grouping &grouping, int group) { return KernelEmitter(kernels, entry, grouping, group).run(); }
+LogicalResult emitGroup(ModuleOp kernels, EntryBuilder &entry, const Grouping &grouping, int group) {
+  return KernelEmitter(kernels, entry, grouping, group).run();
+}
 
 //===-- simplifySpace ---------------------------------------------------------------------------------------------===//
 
@@ -581,7 +619,8 @@ struct Space {
   }
   /// Dimension d runs on where d + 1 ends, for every argument.
   bool canMerge(size_t d) const {
-    return !indexed[d] && !indexed[d + 1] && llvm::all_of(strides, [&](const auto &own) { return own[d] == own[d + 1] * rows[d + 1]; });
+    return !indexed[d] && !indexed[d + 1] &&
+           llvm::all_of(strides, [&](const auto &own) { return own[d] == own[d + 1] * rows[d + 1]; });
   }
   bool canJoinColumns() const {
     for (auto [own, column] : llvm::zip(strides, columnStrides))
@@ -606,7 +645,8 @@ void simplifySpace(rt::RowProgramOp program) {
     if (auto index = dyn_cast<rt::RowIndexOp>(op))
       space.indexed[index.getDimension()] = true;
     auto sweep = dyn_cast<rt::SweepOp>(op);
-    movesWholeRows |= isa<rt::LoadOp, rt::StoreOp, rt::ScratchOp, rt::ColumnIndexOp>(op) || (sweep && !sweep.getReductions().empty());
+    movesWholeRows |=
+        isa<rt::LoadOp, rt::StoreOp, rt::ScratchOp, rt::ColumnIndexOp>(op) || (sweep && !sweep.getReductions().empty());
   });
   auto boundary = program.getGroup() == 1 ? space.rows.size() : program.getUnitRank();
   for (size_t d = space.rows.size(); d-- > 0;) {
@@ -620,7 +660,8 @@ void simplifySpace(rt::RowProgramOp program) {
       boundary -= d < boundary;
     }
   }
-  while (!movesWholeRows && program.getGroup() == 1 && space.columns < kShortColumns && space.rows.back() > 1 && space.canJoinColumns()) {
+  while (!movesWholeRows && program.getGroup() == 1 && space.columns < kShortColumns && space.rows.back() > 1 &&
+         space.canJoinColumns()) {
     space.columns *= space.rows.back();
     if (space.rows.size() > 1) {
       space.erase(space.rows.size() - 1);
@@ -635,10 +676,13 @@ void simplifySpace(rt::RowProgramOp program) {
   program.setColumns(space.columns);
   for (auto [argument, own] : llvm::zip(program.getBody()->getArguments(), space.strides)) {
     auto access = cast<rt::AccessType>(argument.getType());
-    argument.setType(rt::AccessType::get(access.getElementType(), own, access.getColumnStride(),
-                                         {access.getAccumulate(), access.getNoalias(), access.getNontemporal(), access.getAlign()}));
+    argument.setType(
+        rt::AccessType::get(access.getElementType(), own, access.getColumnStride(),
+                            {access.getAccumulate(), access.getNoalias(), access.getNontemporal(), access.getAlign()}));
   }
-  program.walk([&](rt::RowIndexOp index) { index.setDimension(llvm::find(space.original, static_cast<int64_t>(index.getDimension())) - space.original.begin()); });
+  program.walk([&](rt::RowIndexOp index) {
+    index.setDimension(llvm::find(space.original, static_cast<int64_t>(index.getDimension())) - space.original.begin());
+  });
 }
 
 } // namespace graft

@@ -1,4 +1,5 @@
-// The way: decompose, canonicalize; find the kernels; decide where results live; then one walk over the operators in program order.
+// The way: decompose, canonicalize; find the kernels; decide where results live; then one walk over the operators in
+// program order.
 #include "passes/lower/Lower.h"
 
 #include "dialects/nn/NNDialect.h"
@@ -10,9 +11,9 @@
 #include "runtime/program/Hash.h"
 #include "runtime/program/Layout.h"
 
+#include "mlir/IR/Dominance.h"
 #include "mlir/Transforms/CSE.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
-#include "mlir/IR/Dominance.h"
 
 using namespace mlir;
 
@@ -25,14 +26,17 @@ constexpr StringLiteral gradientPrefix = "grad.";
 class EntryLowering {
 public:
   EntryLowering(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels)
-      : function_(function), program_(program), kernels_(kernels), entry_(program, static_cast<int>(program.entries.size())) {}
+      : function_(function), program_(program), kernels_(kernels),
+        entry_(program, static_cast<int>(program.entries.size())) {}
 
   LogicalResult run();
 
 private:
   Block &block() { return function_.getBody().front(); }
   Operation *terminator() { return block().getTerminator(); }
-  StringRef resultName(unsigned i) { return function_.getResultAttrOfType<StringAttr>(i, rl::nameAttribute).getValue(); }
+  StringRef resultName(unsigned i) {
+    return function_.getResultAttrOfType<StringAttr>(i, rl::nameAttribute).getValue();
+  }
 
   LogicalResult bindParameters();
   void bindInputs();
@@ -48,8 +52,10 @@ private:
   void emitPad(nn::PadOp op);
   LogicalResult emitGather(nn::GatherOp op);
   LogicalResult emitScatter(nn::ScatterAddOp op);
-  LogicalResult emitElements(Operation *op, StringRef function, Value wide, Value indices, Value narrow, int64_t axis, bool scatters);
-  void hostCall(Operation *op, StringRef function, std::initializer_list<schema::Operand> operands, std::vector<int64_t> ints);
+  LogicalResult emitElements(Operation *op, StringRef function, Value wide, Value indices, Value narrow, int64_t axis,
+                             bool scatters);
+  void hostCall(Operation *op, StringRef function, std::initializer_list<schema::Operand> operands,
+                std::vector<int64_t> ints);
   schema::Operand denseOperand(Value value);
   bool takesPart(Value value) { return accumulated_.contains(value); }
 
@@ -58,9 +64,9 @@ private:
   ModuleOp kernels_;
   EntryBuilder entry_;
   Grouping grouping_;
-  llvm::DenseSet<Value> accumulated_;              ///< products and scatters that add into a gradient
-  llvm::DenseSet<Operation *> folded_;             ///< additions that these make unnecessary
-  llvm::DenseSet<int> written_;                    ///< gradient buffers that hold something already
+  llvm::DenseSet<Value> accumulated_;  ///< products and scatters that add into a gradient
+  llvm::DenseSet<Operation *> folded_; ///< additions that these make unnecessary
+  llvm::DenseSet<int> written_;        ///< gradient buffers that hold something already
   struct Gradient {
     Value value;
     Place place;
@@ -85,7 +91,8 @@ LogicalResult EntryLowering::bindParameters() {
       good = false;
       return;
     }
-    int buffer = entry_.addBuffer(schema::Storage::Parameter, parameter->offset, nn::typeOf(op.getResult()), op.getName().str());
+    int buffer =
+        entry_.addBuffer(schema::Storage::Parameter, parameter->offset, nn::typeOf(op.getResult()), op.getName().str());
     entry_.setPlace(op.getResult(), {buffer, 0, denseStrides(nn::shapeOf(op.getResult()))});
   });
   return success(good);
@@ -105,11 +112,15 @@ void EntryLowering::bindInputs() {
   }
 }
 
-/// A gradient that is the sum of products and scatters: each adds into the gradient where it runs, and the additions vanish.
+/// A gradient that is the sum of products and scatters: each adds into the gradient where it runs, and the additions
+/// vanish.
 void EntryLowering::accumulateInto(Value value, const Place &place) {
   Operation *op = value.getDefiningOp();
   if (auto add = dyn_cast_or_null<arith::AddFOp>(op)) {
-    auto isPart = [](Value operand) { return operand.hasOneUse() && isa_and_nonnull<arith::AddFOp, nn::ContractOp, nn::ScatterAddOp>(operand.getDefiningOp()); };
+    auto isPart = [](Value operand) {
+      return operand.hasOneUse() &&
+             isa_and_nonnull<arith::AddFOp, nn::ContractOp, nn::ScatterAddOp>(operand.getDefiningOp());
+    };
     auto isSum = [&](Value operand, auto &&self) -> bool {
       auto inner = operand.getDefiningOp<arith::AddFOp>();
       return isPart(operand) && (!inner || (self(inner.getLhs(), self) && self(inner.getRhs(), self)));
@@ -138,10 +149,12 @@ LogicalResult EntryLowering::bindGradients() {
       good = false;
       continue;
     }
-    int buffer = entry_.addBuffer(schema::Storage::Gradient, parameter->gradient_offset, nn::typeOf(value), (gradientPrefix + name).str());
+    int buffer = entry_.addBuffer(schema::Storage::Gradient, parameter->gradient_offset, nn::typeOf(value),
+                                  (gradientPrefix + name).str());
     Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
     Operation *op = value.getDefiningOp();
-    bool direct = op && value.hasOneUse() && (isa<nn::ContractOp, nn::ScatterAddOp, nn::ReduceOp>(op) || isElementwise(op));
+    bool direct =
+        op && value.hasOneUse() && (isa<nn::ContractOp, nn::ScatterAddOp, nn::ReduceOp>(op) || isElementwise(op));
     if (direct)
       accumulateInto(value, place);
     gradients_.push_back({value, place, direct});
@@ -158,7 +171,8 @@ void EntryLowering::placeConcatInputs() {
       Operation *producer = input.getDefiningOp();
       Role role = producer ? grouping_.role(producer) : Role::Parameter;
       bool once = llvm::count(op.getInputs(), input) == 1 && input.hasOneUse() && !entry_.hasPlace(input);
-      if (once && (role == Role::Member || role == Role::Library) && !isa<nn::ScatterAddOp, nn::ScatterElementsAddOp, nn::PadOp, nn::GatherOp, nn::GatherElementsOp>(producer))
+      if (once && (role == Role::Member || role == Role::Library) &&
+          !isa<nn::ScatterAddOp, nn::ScatterElementsAddOp, nn::PadOp, nn::GatherOp, nn::GatherElementsOp>(producer))
         entry_.setPlace(input, {outer.buffer, outer.offset + start * outer.strides[op.getAxis()], outer.strides});
       start += nn::shapeOf(input)[op.getAxis()];
     }
@@ -167,9 +181,12 @@ void EntryLowering::placeConcatInputs() {
 
 //===-- Library operators -----------------------------------------------------------------------------------------===//
 
-schema::Operand EntryLowering::denseOperand(Value value) { return entry_.operand(entry_.readDense(value), nn::shapeOf(value), schema::Access::Read); }
+schema::Operand EntryLowering::denseOperand(Value value) {
+  return entry_.operand(entry_.readDense(value), nn::shapeOf(value), schema::Access::Read);
+}
 
-void EntryLowering::hostCall(Operation *op, StringRef function, std::initializer_list<schema::Operand> operands, std::vector<int64_t> ints) {
+void EntryLowering::hostCall(Operation *op, StringRef function, std::initializer_list<schema::Operand> operands,
+                             std::vector<int64_t> ints) {
   schema::HostCallT call;
   call.function = function.str();
   call.operands.assign(operands.begin(), operands.end());
@@ -183,7 +200,8 @@ void EntryLowering::emitConcat(nn::ConcatOp op) {
   for (Value input : op.getInputs()) {
     auto shape = nn::shapeOf(input);
     Access to{outer.buffer, outer.offset + start * outer.strides[op.getAxis()], outer.strides};
-    bool inPlace = !isView(input.getDefiningOp()) && entry_.hasPlace(input) && entry_.place(input).buffer == outer.buffer;
+    bool inPlace =
+        !isView(input.getDefiningOp()) && entry_.hasPlace(input) && entry_.place(input).buffer == outer.buffer;
     if (!inPlace)
       entry_.copy(to, entry_.read(input), shape, originOf(op));
     start += shape[op.getAxis()];
@@ -201,38 +219,46 @@ void EntryLowering::emitPad(nn::PadOp op) {
   entry_.copy(box, entry_.read(op.getInput()), nn::shapeOf(op.getInput()), originOf(op));
 }
 
-int64_t indexBytes(Value indices) { return getElementTypeOrSelf(indices.getType()).isInteger(32) ? 4 : 8; }
+int64_t indexBytes(Value indices) {
+  return getElementTypeOrSelf(indices.getType()).isInteger(32) ? 4 : 8;
+}
 
 LogicalResult EntryLowering::emitGather(nn::GatherOp op) {
   auto shape = nn::shapeOf(op.getData());
-  int64_t count = nn::typeOf(op.getIndices()).getNumElements(), width = nn::typeOf(op.getData()).getNumElements() / std::max<int64_t>(shape[0], 1);
+  int64_t count = nn::typeOf(op.getIndices()).getNumElements(),
+          width = nn::typeOf(op.getData()).getNumElements() / std::max<int64_t>(shape[0], 1);
   if (op.getAxis() != 0 || !getElementTypeOrSelf(op.getData().getType()).isF32())
     return op.emitError() << "only float32 rows can be gathered by the compiled program";
   auto index = denseOperand(op.getIndices()), table = denseOperand(op.getData());
   Access out{entry_.place(op.getResult()).buffer, 0, denseStrides(nn::shapeOf(op.getResult()))};
-  hostCall(op, "gather_rows", {index, table, entry_.operand(out, nn::shapeOf(op.getResult()), schema::Access::Write)}, {count, width, shape[0], width, indexBytes(op.getIndices())});
+  hostCall(op, "gather_rows", {index, table, entry_.operand(out, nn::shapeOf(op.getResult()), schema::Access::Write)},
+           {count, width, shape[0], width, indexBytes(op.getIndices())});
   return success();
 }
 
 LogicalResult EntryLowering::emitScatter(nn::ScatterAddOp op) {
   auto shape = nn::shapeOf(op.getResult());
-  int64_t count = nn::typeOf(op.getIndices()).getNumElements(), width = nn::typeOf(op.getResult()).getNumElements() / std::max<int64_t>(shape[0], 1);
+  int64_t count = nn::typeOf(op.getIndices()).getNumElements(),
+          width = nn::typeOf(op.getResult()).getNumElements() / std::max<int64_t>(shape[0], 1);
   if (op.getAxis() != 0 || !getElementTypeOrSelf(op.getResult().getType()).isF32())
     return op.emitError() << "only float32 rows can be scattered by the compiled program";
   auto index = denseOperand(op.getIndices()), values = denseOperand(op.getUpdates());
   const Place &place = entry_.place(op.getResult());
   bool adds = accumulated_.contains(op.getResult()) && !written_.insert(place.buffer).second;
   auto mode = adds ? schema::Access::ReadWrite : schema::Access::Write;
-  hostCall(op, "scatter_add_rows", {index, values, entry_.operand({place.buffer, place.offset, place.strides}, shape, mode)},
+  hostCall(op, "scatter_add_rows",
+           {index, values, entry_.operand({place.buffer, place.offset, place.strides}, shape, mode)},
            {count, width, shape[0], width, indexBytes(op.getIndices()), adds ? 0 : 1});
   return success();
 }
 
-LogicalResult EntryLowering::emitElements(Operation *op, StringRef function, Value wide, Value indices, Value narrow, int64_t axis, bool scatters) {
+LogicalResult EntryLowering::emitElements(Operation *op, StringRef function, Value wide, Value indices, Value narrow,
+                                          int64_t axis, bool scatters) {
   auto shape = nn::shapeOf(wide);
   if (axis != static_cast<int64_t>(shape.size()) - 1 || !getElementTypeOrSelf(wide.getType()).isF32())
     return op->emitError() << "only float32 elements along the last dimension can be picked by the compiled program";
-  int64_t columns = shape.back(), rows = nn::typeOf(wide).getNumElements() / std::max<int64_t>(columns, 1), picks = nn::shapeOf(indices).back();
+  int64_t columns = shape.back(), rows = nn::typeOf(wide).getNumElements() / std::max<int64_t>(columns, 1),
+          picks = nn::shapeOf(indices).back();
   auto index = denseOperand(indices), source = denseOperand(scatters ? narrow : wide);
   Value result = op->getResult(0);
   const Place &place = entry_.place(result);
@@ -261,7 +287,8 @@ LogicalResult EntryLowering::emit(Operation *op) {
     break;
   }
   if (auto contract = dyn_cast<nn::ContractOp>(op)) {
-    bool adds = accumulated_.contains(contract.getResult()) && !written_.insert(entry_.place(contract.getResult()).buffer).second;
+    bool adds = accumulated_.contains(contract.getResult()) &&
+                !written_.insert(entry_.place(contract.getResult()).buffer).second;
     emitProduct(entry_, contract, adds);
     return success();
   }
@@ -274,9 +301,11 @@ LogicalResult EntryLowering::emit(Operation *op) {
   if (auto scatter = dyn_cast<nn::ScatterAddOp>(op))
     return emitScatter(scatter);
   if (auto gather = dyn_cast<nn::GatherElementsOp>(op))
-    return emitElements(op, "gather_elements", gather.getData(), gather.getIndices(), gather.getResult(), gather.getAxis(), false);
+    return emitElements(op, "gather_elements", gather.getData(), gather.getIndices(), gather.getResult(),
+                        gather.getAxis(), false);
   if (auto scatter = dyn_cast<nn::ScatterElementsAddOp>(op))
-    return emitElements(op, "scatter_add_elements", scatter.getResult(), scatter.getIndices(), scatter.getUpdates(), scatter.getAxis(), true);
+    return emitElements(op, "scatter_add_elements", scatter.getResult(), scatter.getIndices(), scatter.getUpdates(),
+                        scatter.getAxis(), true);
   return op->emitError() << "'" << op->getName() << "' cannot be compiled for this target";
 }
 
@@ -296,7 +325,8 @@ void EntryLowering::bindOutputs() {
       continue;
     Access access = entry_.readDense(value);
     schema::BufferT &buffer = entry_.buffer(access.buffer);
-    bool own = buffer.storage == schema::Storage::Arena && access.offset == 0 && buffer.size == nn::typeOf(value).getNumElements() * entry_.elementBytes(access.buffer) &&
+    bool own = buffer.storage == schema::Storage::Arena && access.offset == 0 &&
+               buffer.size == nn::typeOf(value).getNumElements() * entry_.elementBytes(access.buffer) &&
                !isa<BlockArgument>(value) && buffer.first >= 0 && taken.insert(access.buffer).second;
     if (!own) {
       Place place = entry_.newBuffer(nn::typeOf(value), name, "result");
@@ -366,11 +396,12 @@ LogicalResult EntryLowering::run() {
 
 } // namespace
 
-LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels) { return EntryLowering(function, program, kernels).run(); }
+LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels) {
+  return EntryLowering(function, program, kernels).run();
+}
 
 Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {
   GRAFT_ASSIGN_OR_RETURN(CompiledKernels compiled, compileRowPrograms(kernels, options));
-  auto programs = kernels.getOps<rt::RowProgramOp>();
   // How a kernel uses each operand is said by the calls that were emitted with it.
   std::vector<std::vector<schema::Access>> access(compiled.kernels.size());
   for (const auto &entry : program.entries)

@@ -1,6 +1,7 @@
-// The idea: an einsum's letters fall into four kinds by where they occur. Letters of a kind that follow each other in memory in
-// every tensor that has them merge into one dimension; rows or columns that do not merge become batch dimensions (the other operand then
-// repeats with stride 0); what is left over is mended by a copy in the order [batch, rows, columns].
+// The idea: an einsum's letters fall into four kinds by where they occur. Letters of a kind that follow each other in
+// memory in every tensor that has them merge into one dimension; rows or columns that do not merge become batch
+// dimensions (the other operand then repeats with stride 0); what is left over is mended by a copy in the order [batch,
+// rows, columns].
 #include "passes/lower/Products.h"
 
 #include "dialects/nn/NNDialect.h"
@@ -38,6 +39,10 @@ public:
   Product(EntryBuilder &entry, nn::ContractOp op) : entry_(entry), op_(op) {
     for (auto [part, text] : llvm::zip(labels_, op.getLabels()))
       part = text.str();
+    for (auto [d, label] : llvm::enumerate(labels_[0]))
+      sizes_[label] = nn::shapeOf(op.getLhs())[d];
+    for (auto [d, label] : llvm::enumerate(labels_[1]))
+      sizes_[label] = nn::shapeOf(op.getRhs())[d];
     access_[0] = entry.read(op.getLhs());
     access_[1] = entry.read(op.getRhs());
     const Place &place = entry.place(op.getResult());
@@ -47,25 +52,27 @@ public:
   void emit(bool accumulate);
 
 private:
-  int64_t sizeOf(char label) const {
-    auto find = [&](int t, Value value) { return nn::shapeOf(value)[labels_[t].find(label)]; };
-    return labels_[0].find(label) != std::string::npos ? find(0, op_.getLhs()) : find(1, op_.getRhs());
-  }
   Dimension dimension(char label) const {
-    Dimension dim{sizeOf(label), {0, 0, 0}};
+    Dimension dim{sizes_.at(label), {0, 0, 0}};
     for (int t = 0; t < 3; ++t)
       if (auto at = labels_[t].find(label); at != std::string::npos)
         dim.strides[t] = access_[t].strides[at];
     return dim;
   }
   bool has(int tensor, char label) const { return labels_[tensor].find(label) != std::string::npos; }
-  /// Letters by kind: batch, rows (lhs and result), columns (rhs and result), summed; each in the order of the result or of lhs.
+  /// Letters by kind: batch, rows (lhs and result), columns (rhs and result), summed; each in the order of the result
+  /// or of lhs.
   std::array<std::string, 4> kinds() const;
   bool tryLayOut();
-  void copyOperand(int tensor);
+  struct Detour {
+    Access temporary, tensor;
+    SmallVector<int64_t> shape;
+  };
+  Detour detour(int tensor);
 
   EntryBuilder &entry_;
-  mutable nn::ContractOp op_; // accessors of operations are not const
+  nn::ContractOp op_;
+  std::map<char, int64_t> sizes_;
   std::array<std::string, 3> labels_;
   std::array<Access, 3> access_;
   SmallVector<Dimension> batch_;
@@ -86,7 +93,8 @@ bool unitStride(const Dimension &a, const Dimension &b, int tensor) {
   return a.size == 1 || b.size == 1 || a.strides[tensor] == 1 || b.strides[tensor] == 1;
 }
 
-/// Fills batch, m, n, k from the current accesses; false if the summed letters do not merge or an operand has no contiguous dimension.
+/// Fills batch, m, n, k from the current accesses; false if the summed letters do not merge or an operand has no
+/// contiguous dimension.
 bool Product::tryLayOut() {
   auto letters = kinds();
   auto dims = [&](const std::string &text) {
@@ -123,35 +131,36 @@ bool Product::tryLayOut() {
   return unitStride(m_, k_, 0) && unitStride(k_, n_, 1);
 }
 
-/// Copies an operand into the dense order [batch, rows or columns, summed].
-void Product::copyOperand(int tensor) {
+/// Replaces a tensor's access by a dense temporary in the order [batch, rows or columns, summed], or [batch, rows,
+/// columns] for the result; returns how the copy goes: temporary, tensor, shape.
+Product::Detour Product::detour(int tensor) {
   auto letters = kinds();
-  std::string order = letters[0] + letters[tensor == 0 ? 1 : 2];
-  for (char label : labels_[0])
-    if (!has(2, label))
-      order += label;
-  SmallVector<int64_t> shape, from;
+  std::string order = letters[0] + (tensor == 1 ? letters[2] : letters[1]) + (tensor == 2 ? letters[2] : letters[3]);
+  Detour detour;
+  detour.tensor = {access_[tensor].buffer, access_[tensor].offset, {}};
   for (char label : order) {
-    shape.push_back(sizeOf(label));
-    from.push_back(access_[tensor].strides[labels_[tensor].find(label)]);
+    detour.shape.push_back(sizes_.at(label));
+    detour.tensor.strides.push_back(access_[tensor].strides[labels_[tensor].find(label)]);
   }
-  std::string origin = originOf(op_);
-  auto type = nn::typeOf(tensor == 0 ? op_.getLhs() : op_.getRhs());
-  Place place = entry_.newBuffer(type.clone(shape), "operand", origin);
-  entry_.copy({place.buffer, 0, place.strides}, {access_[tensor].buffer, access_[tensor].offset, from}, shape, origin);
-  access_[tensor] = {place.buffer, 0, place.strides};
+  Place place = entry_.newBuffer(nn::typeOf(op_.getResult()).clone(detour.shape), "operand", originOf(op_));
+  access_[tensor] = detour.temporary = {place.buffer, 0, place.strides};
   labels_[tensor] = order;
+  return detour;
 }
 
 void Product::emit(bool accumulate) {
-  if (!tryLayOut()) {
-    if (!(unitStride(m_, k_, 0)) || labels_[0].size() > labels_[1].size())
-      copyOperand(0);
-    if (!tryLayOut()) {
-      copyOperand(1);
-      if (!tryLayOut())
-        copyOperand(0), tryLayOut();
-    }
+  std::string origin = originOf(op_);
+  for (int tensor = 0; tensor < 2 && !tryLayOut(); ++tensor) {
+    Detour in = detour(tensor);
+    entry_.copy(in.temporary, in.tensor, in.shape, origin);
+  }
+  tryLayOut();
+  std::optional<Detour> out;
+  if (!unitStride(m_, n_, 2)) {
+    out = detour(2);
+    tryLayOut();
+    if (accumulate)
+      entry_.copy(out->temporary, out->tensor, out->shape, origin);
   }
   bool swap = !(n_.size == 1 || n_.strides[2] == 1); // the result has columns first: compute its transpose
   int a = swap ? 1 : 0, b = swap ? 0 : 1;
@@ -169,7 +178,9 @@ void Product::emit(bool accumulate) {
     return operand;
   };
   // A dimension of size 1 has any stride: say 1, or the pitch that makes the matrix dense.
-  auto stride = [](const Dimension &dim, int tensor, const Dimension &other) { return dim.size == 1 ? (other.strides[tensor] == 1 ? other.size : 1) : dim.strides[tensor]; };
+  auto stride = [](const Dimension &dim, int tensor, const Dimension &other) {
+    return dim.size == 1 ? (other.strides[tensor] == 1 ? other.size : 1) : dim.strides[tensor];
+  };
   schema::GemmT gemm;
   int64_t batches = 1;
   for (const Dimension &dim : batch_) {
@@ -185,13 +196,17 @@ void Product::emit(bool accumulate) {
   gemm.dtype = entry_.buffer(access_[2].buffer).dtype;
   gemm.accumulate = accumulate;
   int64_t m = gemm.m, n = gemm.n, k = gemm.k;
-  schema::InstructionT &instruction = entry_.append(std::move(gemm), originOf(op_), "gemm");
+  schema::InstructionT &instruction = entry_.append(std::move(gemm), origin, "gemm");
   instruction.flops = 2 * batches * m * n * k;
   instruction.bytes = 4 * batches * (m * k + k * n + m * n);
+  if (out)
+    entry_.copy(out->tensor, out->temporary, out->shape, origin);
 }
 
 } // namespace
 
-void emitProduct(EntryBuilder &entry, nn::ContractOp op, bool accumulate) { Product(entry, op).emit(accumulate); }
+void emitProduct(EntryBuilder &entry, nn::ContractOp op, bool accumulate) {
+  Product(entry, op).emit(accumulate);
+}
 
 } // namespace graft
