@@ -282,7 +282,8 @@ TEST(SessionErrors, ValuesThatDoNotFitAreRejected) {
   Batch batch;
   batch.ids[3] = int64_t(1) << 40;
   EXPECT_THAT(session->run("accumulate", batch.inputs(), {}).text(), HasSubstr("at position 3 does not fit"));
-  Inputs inputs = Batch().inputs();
+  batch.ids[3] = 0;
+  Inputs inputs = batch.inputs();
   inputs["ids"].dtype = DType::F64;
   EXPECT_THAT(session->run("accumulate", inputs, {}).text(), HasSubstr("is float64, expected int32"));
 }
