@@ -308,6 +308,8 @@ private:
 
   std::vector<std::string> visibleNames(const Scope *scope) const {
     std::vector<std::string> names;
+    if (diagnostics_.full())
+      return names;
     if (scope)
       for (const auto &[name, _] : *scope)
         names.push_back(name);
@@ -366,6 +368,8 @@ private:
 
   std::vector<std::string> functionNames() const {
     std::vector<std::string> names;
+    if (diagnostics_.full())
+      return names;
     for (const auto &[name, d] : definitions_)
       if (d.statement->form == Statement::Form::Function)
         names.push_back(name);

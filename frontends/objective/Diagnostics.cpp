@@ -90,6 +90,10 @@ void Diagnostics::error(Span span, std::string message, std::string hint, Code c
       Status::error(code, std::move(message), sources_.place(span), shown + (hint.empty() ? "" : " " + hint)));
 }
 
+bool Diagnostics::full() const {
+  return status_.faults().size() > maxFaults;
+}
+
 void Diagnostics::errorAt(std::string place, std::string message, std::string hint) {
   status_.merge(Status::error(Code::Usage, std::move(message), std::move(place), std::move(hint)));
 }

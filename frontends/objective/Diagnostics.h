@@ -62,6 +62,8 @@ public:
   void warning(Span span, std::string message);
 
   bool failed() const { return !status_.isOk(); }
+  /// Nothing more will be shown: no need to look for hints.
+  bool full() const;
   Status takeStatus() { return std::move(status_); }
   const std::vector<std::string> &warnings() const { return warnings_; }
 

@@ -210,8 +210,13 @@ template <const Family &family, bool root> Value varianceOf(Graph &graph, const 
   Value ddof = reduce.ddof();
   if (!ddof)
     return std::nullopt;
-  NodeId variance = reduce.variance(x, *ddof);
-  return root ? reduce(Op::Sqrt, {variance}) : variance;
+  NodeId variance = reduce.variance(x, *ddof), zero = reduce.number(0);
+  if (!root)
+    return variance;
+  // The root of 0 has no gradient: where nothing varies, the deviation's is 0.
+  NodeId varies = reduce.less(zero, variance);
+  NodeId safe = reduce(Op::Select, {varies, variance, reduce.number(1)});
+  return reduce(Op::Select, {varies, reduce(Op::Sqrt, {safe}), zero});
 }
 template <const Family &family, bool largest>
 Value extremumOf(Graph &graph, const Call &call, Diagnostics &diagnostics) {
@@ -235,8 +240,8 @@ const std::vector<Function> &functions() {
       {"sigmoid", "sigmoid(x)", "1 / (1 + e^-x)", 1, 1, "", elementwise<Op::Sigmoid>},
       {"log_sigmoid", "log_sigmoid(x)", "log sigmoid(x) without overflow", 1, 1, "", elementwise<Op::LogSigmoid>},
       {"is_finite", "is_finite(x)", "condition: neither infinite nor NaN", 1, 1, "", elementwise<Op::IsFinite>},
-      {"min", "min(x, y, ...)", "smallest; at a tie either operand's gradient", 2, 64, "", extremum<Op::Min>},
-      {"max", "max(x, y, ...)", "largest; at a tie either operand's gradient", 2, 64, "", extremum<Op::Max>},
+      {"min", "min(x, y, ...)", "smallest; at a tie the first operand's gradient", 2, 64, "", extremum<Op::Min>},
+      {"max", "max(x, y, ...)", "largest; at a tie the first operand's gradient", 2, 64, "", extremum<Op::Max>},
       {"clip", "clip(x, low, high)", "x kept inside the bounds; gradient 1 from low to high inclusive, 0 outside", 3, 3,
        "", clip},
       {"where", "where(condition, x, y)", "x where the condition holds, else y; the other's gradient is 0, even at NaN",
@@ -262,7 +267,8 @@ const std::vector<Function> &functions() {
       {"group_mean", "group_mean(x, where=)", "mean over the sequences of a group", 1, 1, "where", meanOf<groupFamily>},
       {"group_count", "group_count(condition)", "sequences of a group (where a condition holds)", 0, 1, "where",
        countOf<groupFamily>},
-      {"group_std", "group_std(x, ddof=1, where=)", "deviation in a group; 0 in a group of one", 1, 1, "where ddof",
+      {"group_std", "group_std(x, ddof=1, where=)",
+       "deviation in a group; 0 in a group of one. Gradient 0 where it is 0", 1, 1, "where ddof",
        varianceOf<groupFamily, true>},
       {"group_var", "group_var(x, ddof=1, where=)", "variance in a group; 0 in a group of one", 1, 1, "where ddof",
        varianceOf<groupFamily, false>},

@@ -1,15 +1,16 @@
 #include "frontends/objective/Objective.h"
 
 #include "frontends/objective/Checker.h"
+#include "runtime/base/File.h"
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 namespace graft::objective {
 
 namespace {
 constexpr size_t maxFiles = 64;
+constexpr uint64_t maxBytes = uint64_t{1} << 20;
 constexpr std::string_view extension = ".objective";
 
 /// Reads the objective's text and, before it, everything it uses, each once.
@@ -66,21 +67,6 @@ std::vector<NodeId> roots(const Objective &objective) {
   return roots;
 }
 
-Result<std::string> readFile(const std::filesystem::path &path) {
-  std::error_code fault;
-  if (!std::filesystem::is_regular_file(path, fault))
-    return Status::error(Code::Usage, "no objective of this name is built in, and there is no such file",
-                         escaped(path.string()), "'graft objective list' names the presets");
-  uintmax_t size = std::filesystem::file_size(path, fault);
-  if (fault || size > (uintmax_t{1} << 20))
-    return Status::error(Code::Limit, "the file is larger than 1 MiB", escaped(path.string()));
-  std::string text(size, '\0');
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream.read(text.data(), static_cast<std::streamsize>(size)))
-    return Status::error(Code::Io, "the file cannot be read", escaped(path.string()));
-  return text;
-}
-
 /// Libraries beside the file first, then the built-in ones. `use` takes names only, so nothing outside of the folder is
 /// read.
 Library librariesBeside(const std::filesystem::path &folder) {
@@ -88,7 +74,7 @@ Library librariesBeside(const std::filesystem::path &folder) {
     std::string file = name + std::string(extension);
     std::error_code fault;
     if (std::filesystem::is_regular_file(folder / file, fault))
-      if (auto text = readFile(folder / file); text.isOk())
+      if (auto text = readText((folder / file).string(), maxBytes); text.isOk())
         return std::pair(file, std::move(*text));
     return builtinLibrary(name);
   };
@@ -149,15 +135,18 @@ Result<Objective> load(const std::string &nameOrFile, Role role, const std::vect
     return Status::error(Code::Usage, "no " + wanted + " preset is named '" + escaped(nameOrFile) + "'", "",
                          hint.empty() ? "there are " + quotedList(names) + "; a file's name ends in .objective" : hint);
   }
-  std::filesystem::path path(nameOrFile);
-  GRAFT_ASSIGN_OR_RETURN(std::string text, readFile(path));
-  GRAFT_ASSIGN_OR_RETURN(Objective objective, compile(path.filename().string(), std::move(text), overrides,
-                                                      librariesBeside(path.parent_path())));
+  GRAFT_ASSIGN_OR_RETURN(Objective objective, loadFile(nameOrFile, overrides));
   if (objective.role != role)
     return Status::error(Code::Usage,
                          "the text does not define " + std::string(role == Role::Advantages ? "advantages" : "a loss"),
                          escaped(nameOrFile), "an " + wanted + " text is needed here");
   return objective;
+}
+
+Result<Objective> loadFile(const std::string &file, const std::vector<Override> &overrides) {
+  std::filesystem::path path(file);
+  GRAFT_ASSIGN_OR_RETURN(std::string text, readText(file, maxBytes));
+  return compile(path.filename().string(), std::move(text), overrides, librariesBeside(path.parent_path()));
 }
 
 } // namespace graft::objective

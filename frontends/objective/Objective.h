@@ -83,6 +83,8 @@ Result<Objective> compile(std::string name, std::string text, const std::vector<
 /// Compiles the preset `name`, or reads the file of that name if it ends in ".objective"; such a file may also use
 /// libraries that lie beside it. Refuses a text of the other role.
 Result<Objective> load(const std::string &nameOrFile, Role role, const std::vector<Override> &overrides = {});
+/// The same for a file of any name and either role.
+Result<Objective> loadFile(const std::string &file, const std::vector<Override> &overrides = {});
 
 struct Preset {
   std::string_view name;

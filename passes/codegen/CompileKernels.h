@@ -7,6 +7,7 @@
 #pragma once
 
 #include "dialects/rt/RTOps.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "runtime/base/Status.h"
 #include <string>
 #include <vector>

@@ -1,4 +1,5 @@
 // The order of code generation for a CPU, with the reason of each step.
+#include "dialects/rt/RTDialect.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
@@ -11,7 +12,6 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/codegen/Passes.h"
-#include "dialects/rt/RTDialect.h"
 
 using namespace mlir;
 

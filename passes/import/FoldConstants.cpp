@@ -28,6 +28,12 @@ DenseElementsAttr foldSplatView(Operation *op) {
   return DenseElementsAttr::get(nn::typeOf(op->getResult(0)), input.getSplatValue<Attribute>());
 }
 
+/// Repeating a mask or a table says nothing new; integers are repeated, because grids of indices must become numbers.
+bool isRepeatedTable(Operation *op) {
+  return isa<nn::BroadcastOp>(op) && !nn::typeOf(op->getResult(0)).getElementType().isInteger(64) &&
+         !nn::typeOf(op->getResult(0)).getElementType().isInteger(32);
+}
+
 } // namespace
 
 bool ConstantFolder::affordable(Operation *op) {
@@ -60,7 +66,7 @@ SmallVector<Value> ConstantFolder::fold(Operation *op) {
   if (Attribute view = foldSplatView(op)) {
     values.push_back(view);
   } else {
-    if (!affordable(op))
+    if (isRepeatedTable(op) || !affordable(op))
       return {};
     auto folded = foldToConstants(op, std::max(limits_.integers, limits_.floats));
     if (failed(folded))

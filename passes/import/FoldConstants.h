@@ -5,6 +5,7 @@
 #pragma once
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Pass/Pass.h"
 
 namespace graft {
 
@@ -21,7 +22,8 @@ public:
 
   /// If the operands of `op` are constants and its results are small enough: puts constants in its place, erases it and
   /// returns them. Otherwise (also when it has no defined value, like a division by zero) returns nothing and leaves it
-  /// alone. Views of a tensor whose elements are all equal are folded whatever their size.
+  /// alone. Views of a tensor whose elements are all equal are folded whatever their size; other tensors of booleans or
+  /// floats are not repeated.
   llvm::SmallVector<mlir::Value> fold(mlir::Operation *op);
 
 private:

@@ -245,6 +245,8 @@ LogicalResult decompose(func::FuncOp function, bool onlyAttention) {
                  Decompose<nn::SigmoidOp, sigmoid>, Decompose<nn::SoftplusOp, softplus>,
                  Decompose<nn::ReduceOp, splitReduction>, Decompose<nn::CumsumOp, cumsum>,
                  Decompose<nn::GatherOp, gather>, DecomposeTokenLogprobs>(patterns.getContext());
+  if (!onlyAttention)
+    populateObjectiveDecompositions(patterns);
   return applyPatternsGreedily(function, std::move(patterns));
 }
 

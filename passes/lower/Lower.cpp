@@ -402,7 +402,6 @@ LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, Modul
 
 Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {
   GRAFT_ASSIGN_OR_RETURN(CompiledKernels compiled, compileRowPrograms(kernels, options));
-  auto programs = kernels.getOps<rt::RowProgramOp>();
   // How a kernel uses each operand is said by the calls that were emitted with it.
   std::vector<std::vector<schema::Access>> access(compiled.kernels.size());
   for (const auto &entry : program.entries)

@@ -116,8 +116,13 @@ private:
   /// Which sequences have a loss token.
   Value rows() {
     if (!rows_)
-      rows_ = inputs_.lossMask ? b_.reduce(ReduceKind::Max, mask(), {1}) : truth({batch_});
+      rows_ = inputs_.lossMask ? hasTokens() : truth({batch_});
     return rows_;
+  }
+  Value hasTokens() {
+    Value ones = constant(1, Kind::Token, false);
+    Value count = rl::SequenceReduceOp::create(builder_, loc_, ReduceKind::Sum, ones, mask());
+    return b_.compare(arith::CmpFPredicate::OGT, count, b_.like(count, 0));
   }
   /// Without a mask and without values per token every sequence counts as one token.
   int64_t width() const { return width_ < 0 ? 1 : width_; }

@@ -34,8 +34,8 @@ int64_t peakOfLive(const std::vector<Lifetime> &lifetimes) {
 ArenaPlan planArena(const std::vector<Lifetime> &lifetimes) {
   std::vector<size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return lifetimes[a].size > lifetimes[b].size; });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return std::pair(-lifetimes[a].size, a) < std::pair(-lifetimes[b].size, b); });
 
   ArenaPlan plan;
   plan.offsets.assign(lifetimes.size(), 0);

@@ -116,10 +116,12 @@ private:
       fault("reads buffer " + bufferName(use.buffer) + " before it was written");
   }
 
-  /// A library call or copy must not read bytes that it writes.
+  /// A library call or copy must not read bytes that it writes. (What lies outside of its buffer is verifyUse's to
+  /// report.)
   void verifyDisjoint(const Use &target, const Use &source) {
-    if (target.buffer == source.buffer && target.offset < source.offset + source.extent &&
-        source.offset < target.offset + target.extent)
+    auto targetEnd = checkedAdd(target.offset, target.extent), sourceEnd = checkedAdd(source.offset, source.extent);
+    bool named = target.buffer == source.buffer && target.buffer < written_.size() && targetEnd && sourceEnd;
+    if (named && target.offset < *sourceEnd && source.offset < *targetEnd)
       fault("reads and writes the same bytes of buffer " + bufferName(target.buffer));
   }
 

@@ -297,6 +297,8 @@ Result<const schema::Program *> verifyProgram(std::span<const uint8_t> buffer) {
   if (!schema::VerifyProgramBuffer(structure))
     return Status::error(Code::Format, "FlatBuffer structure is broken, or a required field is missing");
   const schema::Program &program = *schema::GetProgram(buffer.data());
+  if (!vectorsAreAligned(program))
+    return Status::error(Code::Format, "FlatBuffer has a vector that is not aligned");
 
   FaultList faults;
   verifyHeader(program, faults);

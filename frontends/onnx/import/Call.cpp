@@ -302,8 +302,9 @@ Value Call::folded(Value value) {
   auto result = dyn_cast<OpResult>(value);
   if (!result)
     return value;
+  unsigned number = result.getResultNumber(); // the fold frees it
   SmallVector<Value> constants = importer_.folder().fold(result.getOwner());
-  return constants.empty() ? value : constants[result.getResultNumber()];
+  return constants.empty() ? value : constants[number];
 }
 
 } // namespace graft::onnx

@@ -69,7 +69,14 @@ Value add(Call &c, Value x, Value y) {
 Value sub(Call &c, Value x, Value y) {
   return c.b.sub(x, y);
 }
+/// A factor goes inside of a transposition, where products do not see it and read the tensor as it lies.
 Value mul(Call &c, Value x, Value y) {
+  if (x.getDefiningOp<nn::TransposeOp>())
+    std::swap(x, y);
+  auto transpose = y.getDefiningOp<nn::TransposeOp>();
+  std::optional<double> factor = splatElement(x);
+  if (transpose && factor && isFloat(x))
+    return c.b.transpose(c.b.scale(transpose.getInput(), *factor), transpose.getPermutation());
   return c.b.mul(x, y);
 }
 Value maximum(Call &c, Value x, Value y) {

@@ -102,7 +102,7 @@ TEST(Presets, Unknown) {
   EXPECT_THAT(load("rloo", Role::Objective).status().text(), testing::HasSubstr("no objective preset is named 'rloo'"));
   EXPECT_THAT(load("policy", Role::Objective).status().text(),
               testing::HasSubstr("no objective preset is named 'policy'"));
-  EXPECT_THAT(load("missing.objective", Role::Objective).status().text(), testing::HasSubstr("there is no such file"));
+  EXPECT_THAT(load("missing.objective", Role::Objective).status().text(), testing::HasSubstr("missing.objective"));
 }
 
 // Tests that a file may use presets, and libraries that lie beside it.
@@ -125,6 +125,29 @@ TEST(Presets, FromAFile) {
   }
   EXPECT_THAT(load(path, Role::Advantages).status().text(), testing::HasSubstr("does not define advantages"));
   std::filesystem::remove_all(folder);
+}
+
+// Tests that the text that the documentation shows is a sound one.
+TEST(Documentation, ExampleCompiles) {
+  std::ifstream stream(GRAFT_SOURCE_DIR "/frontends/objective/README.md");
+  std::string readme((std::istreambuf_iterator<char>(stream)), {});
+  size_t begin = readme.find("```\n") + 4;
+  Objective example = compiled(readme.substr(begin, readme.find("```", begin) - begin));
+  EXPECT_EQ(example.name, "my_grpo");
+  EXPECT_EQ(example.metrics.size(), 8u);
+}
+
+// Tests that the documentation names every function.
+TEST(Documentation, NamesEveryFunction) {
+  std::ifstream stream(GRAFT_SOURCE_DIR "/frontends/objective/README.md");
+  std::string readme((std::istreambuf_iterator<char>(stream)), {});
+  for (const Function &function : functions()) {
+    std::string name(function.name);
+    size_t underscore = name.find('_');
+    bool reduction = name.starts_with("seq_") || name.starts_with("group_") || name.starts_with("batch_") ||
+                     name.starts_with("token_");
+    EXPECT_NE(readme.find(reduction ? name.substr(underscore) : name), std::string::npos) << name;
+  }
 }
 
 } // namespace

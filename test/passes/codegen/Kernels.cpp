@@ -1,6 +1,6 @@
 #include "test/passes/codegen/Kernels.h"
-#include "passes/codegen/Passes.h"
 #include "mlir/Parser/Parser.h"
+#include "passes/codegen/Passes.h"
 #include <bit>
 #include <cmath>
 #include <dlfcn.h>
@@ -39,8 +39,8 @@ std::vector<CpuLevel> runnableLevels() {
   return levels;
 }
 
-/// Loads the bytes through an anonymous file, which stays open as long as the library is loaded: dlopen takes a path that it has
-/// loaded before for the same library, and a closed descriptor's number is used again.
+/// Loads the bytes through an anonymous file, which stays open as long as the library is loaded: dlopen takes a path
+/// that it has loaded before for the same library, and a closed descriptor's number is used again.
 void Kernels::load() {
   const std::string &object = compiled_.object;
   descriptor_ = memfd_create("kernels.so", MFD_CLOEXEC);

@@ -1,7 +1,7 @@
 // The way from a module to a shared object: identity of programs, determinism, refusals, and the C++ builders.
-#include "test/passes/codegen/Kernels.h"
-#include "passes/codegen/Fingerprint.h"
 #include "mlir/IR/Verifier.h"
+#include "passes/codegen/Fingerprint.h"
+#include "test/passes/codegen/Kernels.h"
 
 using namespace mlir;
 
@@ -36,7 +36,8 @@ TEST(CompileKernels, NoProgramsGiveNoObject) {
 }
 
 TEST(CompileKernels, EqualProgramsShareASymbol) {
-  Kernels kernels = Kernels::compile(addConstant("a", 1) + addConstant("b", 2) + addConstant("c", 1), runnableLevels().back());
+  Kernels kernels =
+      Kernels::compile(addConstant("a", 1) + addConstant("b", 2) + addConstant("c", 1), runnableLevels().back());
   const auto &infos = kernels.compiled().kernels;
   ASSERT_EQ(infos.size(), 3u);
   EXPECT_EQ(infos[0].symbol, "a");
@@ -58,7 +59,8 @@ TEST(CompileKernels, BytesDependOnTheProgramsAlone) {
   EXPECT_EQ(one, compileBytes(text, 2));
   EXPECT_EQ(one, compileBytes(text, 5));
   EXPECT_NE(one, compileBytes(text, 1, CpuLevel::X86_64_V4));
-  EXPECT_EQ(one.substr(0, 4), "\x7f" "ELF");
+  EXPECT_EQ(one.substr(0, 4), "\x7f"
+                              "ELF");
 }
 
 // Tests that a kernel's code does not depend on which other kernels exist.
@@ -92,7 +94,8 @@ TEST(CompileKernels, RefusesFunctionsWithoutAForm) {
 
 TEST(Fingerprint, IsThatOfTheCode) {
   MLIRContext context;
-  auto module = parse(context, addConstant("a", 1) + addConstant("b", 1) + addConstant("c", 2) + addConstant("d", 1, 65));
+  auto module =
+      parse(context, addConstant("a", 1) + addConstant("b", 1) + addConstant("c", 2) + addConstant("d", 1, 65));
   std::vector<std::string> prints;
   for (auto program : module->getOps<rt::RowProgramOp>())
     prints.push_back(fingerprint(program));
@@ -112,7 +115,8 @@ rt::RowProgramOp buildProgram(OpBuilder &builder, StringRef name) {
   auto program = rt::RowProgramOp::create(builder, loc, name, {3}, 100, 1, {rows, rows, perRow});
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToEnd(program.getBody());
-  Value x = program.getBody()->getArgument(0), y = program.getBody()->getArgument(1), sum = program.getBody()->getArgument(2);
+  Value x = program.getBody()->getArgument(0), y = program.getBody()->getArgument(1),
+        sum = program.getBody()->getArgument(2);
   Value squares = rt::ScratchOp::create(builder, loc);
   auto sweep = rt::SweepOp::create(builder, loc, x, squares, {rt::ReductionKind::Add}, f32,
                                    [](OpBuilder &b, Location at, ValueRange in) -> SmallVector<Value> {
@@ -122,9 +126,10 @@ rt::RowProgramOp buildProgram(OpBuilder &builder, StringRef name) {
   Value total = sweep.getResult(0);
   rt::StoreOp::create(builder, loc, total, sum);
   Value again = rt::LoadOp::create(builder, loc, sum);
-  rt::SweepOp::create(builder, loc, squares, y, {}, {}, [&](OpBuilder &b, Location at, ValueRange in) -> SmallVector<Value> {
-    return {arith::MulFOp::create(b, at, in[0], again)};
-  });
+  rt::SweepOp::create(builder, loc, squares, y, {}, {},
+                      [&](OpBuilder &b, Location at, ValueRange in) -> SmallVector<Value> {
+                        return {arith::MulFOp::create(b, at, in[0], again)};
+                      });
   return program;
 }
 

@@ -1,5 +1,5 @@
-// Element-wise kernels: gated MLP forward and backward, broadcasts over middle dimensions, slices, in place, sums over middle
-// dimensions.
+// Element-wise kernels: gated MLP forward and backward, broadcasts over middle dimensions, slices, in place, sums over
+// middle dimensions.
 #include "test/passes/codegen/Kernels.h"
 #include <cmath>
 
@@ -45,13 +45,15 @@ class SwiGlu : public testing::TestWithParam<int64_t> {};
 TEST_P(SwiGlu, ForwardAndBackward) {
   int64_t rows = 5, columns = GetParam();
   std::string text = substitute(
-      kSwiGlu, {{"PACKED", std::to_string(2 * columns)}, {"COLUMNS", std::to_string(columns)}, {"ROWS", std::to_string(rows)}});
+      kSwiGlu,
+      {{"PACKED", std::to_string(2 * columns)}, {"COLUMNS", std::to_string(columns)}, {"ROWS", std::to_string(rows)}});
   std::vector<float> packed = randomFloats(rows * 2 * columns, 5), dh = randomFloats(rows * columns, 6);
   for (CpuLevel level : runnableLevels()) {
     Kernels kernels = Kernels::compile(text, level);
     std::vector<float> h(rows * columns), gradient(packed.size());
     kernels.run("forward", {packed.data(), packed.data() + columns, h.data()});
-    kernels.run("backward", {dh.data(), packed.data(), packed.data() + columns, gradient.data(), gradient.data() + columns});
+    kernels.run("backward",
+                {dh.data(), packed.data(), packed.data() + columns, gradient.data(), gradient.data() + columns});
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j) {
         double g = packed[i * 2 * columns + j], u = packed[i * 2 * columns + columns + j], dy = dh[i * columns + j];
@@ -65,7 +67,8 @@ TEST_P(SwiGlu, ForwardAndBackward) {
 
 INSTANTIATE_TEST_SUITE_P(Columns, SwiGlu, testing::Values(1, 2, 31, 64, 96, 1536), testing::PrintToStringParamName());
 
-// Rotary embedding of [batch, sequence, heads, dim] with tables [sequence, dim]: cos and sin repeat over batch and heads.
+// Rotary embedding of [batch, sequence, heads, dim] with tables [sequence, dim]: cos and sin repeat over batch and
+// heads.
 constexpr const char *kRotary = R"(
 !half = !rt.access<f32, [240, 48, 16], 1>
 !table = !rt.access<f32, [0, 8, 0], 1>
@@ -189,15 +192,19 @@ rt.row_program @copy rows [1] columns COLUMNS (%x: !x, %y: !x) {
     const char *type, *compute;
     size_t bytes;
   };
-  for (Storage storage : {Storage{"f32", "f32", 4}, {"bf16", "f32", 2}, {"f16", "f32", 2}, {"i1", "i1", 1}, {"i64", "i64", 8}})
+  for (Storage storage :
+       {Storage{"f32", "f32", 4}, {"bf16", "f32", 2}, {"f16", "f32", 2}, {"i1", "i1", 1}, {"i64", "i64", 8}})
     for (size_t columns : {1, 5, 63, 65, 127})
       for (CpuLevel level : runnableLevels()) {
         Kernels kernels = Kernels::compile(
-            substitute(text, {{"COLUMNS", std::to_string(columns)}, {"TYPE", storage.type}, {"COMPUTE", storage.compute}}), level);
+            substitute(text,
+                       {{"COLUMNS", std::to_string(columns)}, {"TYPE", storage.type}, {"COMPUTE", storage.compute}}),
+            level);
         std::vector<uint8_t> x(columns * storage.bytes, 1), y((columns + 64) * storage.bytes, 0xcc);
         kernels.run("copy", {x.data(), y.data()});
         for (size_t i = 0; i < y.size(); ++i)
-          ASSERT_EQ(y[i], i < x.size() ? 1 : 0xcc) << storage.type << " " << columns << " byte " << i << " " << name(level);
+          ASSERT_EQ(y[i], i < x.size() ? 1 : 0xcc)
+              << storage.type << " " << columns << " byte " << i << " " << name(level);
       }
 }
 

@@ -9,38 +9,31 @@ namespace {
 struct Function {
   const char *name; ///< in the math dialect
   double (*reference)(double);
-  double from, to;  ///< where it is tested
-  double ulps;      ///< allowed error in units of the last place of the result ...
-  double absolute;  ///< ... or absolute, whichever is larger
+  double from, to; ///< where it is tested
+  double ulps;     ///< allowed error in units of the last place of the result ...
+  double absolute; ///< ... or absolute, whichever is larger
   friend std::ostream &operator<<(std::ostream &stream, const Function &function) { return stream << function.name; }
 };
 
-double rsqrtOf(double x) { return 1 / std::sqrt(x); }
-double roundHalfAway(double x) { return std::round(x); }
+double rsqrtOf(double x) {
+  return 1 / std::sqrt(x);
+}
+double roundHalfAway(double x) {
+  return std::round(x);
+}
 
 const Function kFunctions[] = {
-    {"exp", std::exp, -87, 88, 3, 0},
-    {"exp2", std::exp2, -126, 127.9, 1, 0},
-    {"expm1", std::expm1, -20, 20, 4, 0},
-    {"log", std::log, 1e-30, 1e30, 1.5, 0},
-    {"log2", std::log2, 1e-30, 1e30, 3, 0},
-    {"log10", std::log10, 1e-30, 1e30, 3, 0},
-    {"log1p", std::log1p, -0.99, 100, 4, 0},
-    {"rsqrt", rsqrtOf, 1e-30, 1e30, 1.6, 0},
-    {"sqrt", std::sqrt, 0, 1e30, 0.51, 0},
-    {"tanh", std::tanh, -12, 12, 6, 0},
-    {"erf", std::erf, -6, 6, 6, 0},
-    {"sin", std::sin, -8192, 8192, 0, 3e-7},
-    {"cos", std::cos, -8192, 8192, 0, 3e-7},
-    {"sinh", std::sinh, -20, 20, 8, 1e-6},
-    {"cosh", std::cosh, -20, 20, 6, 0},
-    {"atan", std::atan, -100, 100, 40, 0},
-    {"round", roundHalfAway, -10, 10, 0, 0},
-    {"roundeven", std::nearbyint, -10, 10, 0, 0},
-    {"floor", std::floor, -10, 10, 0, 0},
-    {"ceil", std::ceil, -10, 10, 0, 0},
-    {"trunc", std::trunc, -10, 10, 0, 0},
-    {"absf", std::fabs, -10, 10, 0, 0},
+    {"exp", std::exp, -87, 88, 3, 0},        {"exp2", std::exp2, -126, 127.9, 1, 0},
+    {"expm1", std::expm1, -20, 20, 4, 0},    {"log", std::log, 1e-30, 1e30, 1.5, 0},
+    {"log2", std::log2, 1e-30, 1e30, 3, 0},  {"log10", std::log10, 1e-30, 1e30, 3, 0},
+    {"log1p", std::log1p, -0.99, 100, 4, 0}, {"rsqrt", rsqrtOf, 1e-30, 1e30, 1.6, 0},
+    {"sqrt", std::sqrt, 0, 1e30, 0.51, 0},   {"tanh", std::tanh, -12, 12, 6, 0},
+    {"erf", std::erf, -6, 6, 6, 0},          {"sin", std::sin, -8192, 8192, 0, 3e-7},
+    {"cos", std::cos, -8192, 8192, 0, 3e-7}, {"sinh", std::sinh, -20, 20, 8, 1e-6},
+    {"cosh", std::cosh, -20, 20, 6, 0},      {"atan", std::atan, -100, 100, 40, 0},
+    {"round", roundHalfAway, -10, 10, 0, 0}, {"roundeven", std::nearbyint, -10, 10, 0, 0},
+    {"floor", std::floor, -10, 10, 0, 0},    {"ceil", std::ceil, -10, 10, 0, 0},
+    {"trunc", std::trunc, -10, 10, 0, 0},    {"absf", std::fabs, -10, 10, 0, 0},
 };
 
 double ulpOf(double value) {
@@ -69,7 +62,8 @@ TEST_P(Math, IsAccurate) {
   bool positive = function.from > 0;
   for (size_t i = 0; i < count; ++i) { // evenly, or evenly in the exponent for ranges of many magnitudes
     double t = double(i) / (count - 1);
-    x[i] = positive ? function.from * std::pow(function.to / function.from, t) : function.from + (function.to - function.from) * t;
+    x[i] = positive ? function.from * std::pow(function.to / function.from, t)
+                    : function.from + (function.to - function.from) * t;
   }
   for (CpuLevel level : runnableLevels()) {
     Kernels kernels = Kernels::compile(unary(function.name, count), level);
@@ -90,7 +84,8 @@ TEST_P(Math, IsAccurate) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(kFunctions), [](const auto &info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(kFunctions),
+                         [](const auto &info) { return info.param.name; });
 
 // Tests sine and cosine where one f32 step is a visible part of a turn.
 TEST(Math, SineOfLargeArguments) {
@@ -144,7 +139,8 @@ TEST(Power, IsAccurate) {
 
 TEST(Power, OfSpecialValuesIsThatOfC) {
   float inf = INFINITY, nan = NAN;
-  std::vector<float> values = {0.0f, -0.0f, 1, -1, 2, -2, 0.5f, -0.5f, 3, -3, inf, -inf, nan, 1e30f, -1e30f, 1e-30f}, x, y;
+  std::vector<float> values = {0.0f, -0.0f, 1, -1, 2, -2, 0.5f, -0.5f, 3, -3, inf, -inf, nan, 1e30f, -1e30f, 1e-30f}, x,
+                     y;
   for (float a : values)
     for (float b : values) {
       x.push_back(a);

@@ -1,4 +1,5 @@
-// RMSNorm forward and backward against plain loops in double: sums over columns, values per row, weight gradients over rows.
+// RMSNorm forward and backward against plain loops in double: sums over columns, values per row, weight gradients over
+// rows.
 #include "test/passes/codegen/Kernels.h"
 #include <cmath>
 
@@ -107,7 +108,8 @@ TEST_P(RmsNorm, Forward) {
       double r = expectedRstd(i);
       ASSERT_NEAR(rstd[i], r, 1e-6 * r) << name(level);
       for (int64_t j = 0; j < columns; ++j)
-        ASSERT_NEAR(y[i * columns + j], x_[i * columns + j] * r * w_[j], 1e-5) << name(level) << " row " << i << " column " << j;
+        ASSERT_NEAR(y[i * columns + j], x_[i * columns + j] * r * w_[j], 1e-5)
+            << name(level) << " row " << i << " column " << j;
     }
   }
 }
@@ -150,7 +152,8 @@ TEST_P(RmsNorm, SplitRangesGiveTheSameBits) {
   std::vector<float> rstd(rows_, 0.5f);
   auto run = [&](int64_t cut) {
     std::vector<float> dx(rows_ * columns), dw(units * columns), dots(units);
-    std::vector<const void *> operands = {g_.data(), x_.data(), w_.data(), rstd.data(), dx.data(), dw.data(), dots.data()};
+    std::vector<const void *> operands = {g_.data(), x_.data(), w_.data(),  rstd.data(),
+                                          dx.data(), dw.data(), dots.data()};
     kernels.run("backward", operands, cut, units);
     kernels.run("backward", operands, 0, cut);
     dx.insert(dx.end(), dw.begin(), dw.end());
@@ -161,8 +164,9 @@ TEST_P(RmsNorm, SplitRangesGiveTheSameBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, RmsNorm,
-                         testing::Values(Case{5, 3, 1}, Case{5, 3, 3}, Case{1, 1, 16}, Case{2, 7, 63}, Case{3, 5, 64}, Case{4, 1, 65},
-                                         Case{2, 4, 100}, Case{1, 9, 128}, Case{2, 8, 576}, Case{2, 8, 577}),
+                         testing::Values(Case{5, 3, 1}, Case{5, 3, 3}, Case{1, 1, 16}, Case{2, 7, 63}, Case{3, 5, 64},
+                                         Case{4, 1, 65}, Case{2, 4, 100}, Case{1, 9, 128}, Case{2, 8, 576},
+                                         Case{2, 8, 577}),
                          testing::PrintToStringParamName());
 
 } // namespace

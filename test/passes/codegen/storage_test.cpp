@@ -52,8 +52,10 @@ TEST(F16, RoundTripsThroughF32) {
   std::vector<uint16_t> x(65536);
   for (size_t i = 0; i < x.size(); ++i)
     x[i] = i;
-  std::string out = substitute(kConvert, {{"COLUMNS", "65536"}, {"FROM", "f16"}, {"TO", "f32"}, {"@convert", "@widen"}});
-  std::string in = substitute(kConvert, {{"COLUMNS", "65536"}, {"FROM", "f32"}, {"TO", "f16"}, {"@convert", "@narrow"}});
+  std::string out =
+      substitute(kConvert, {{"COLUMNS", "65536"}, {"FROM", "f16"}, {"TO", "f32"}, {"@convert", "@widen"}});
+  std::string in =
+      substitute(kConvert, {{"COLUMNS", "65536"}, {"FROM", "f32"}, {"TO", "f16"}, {"@convert", "@narrow"}});
   for (CpuLevel level : runnableLevels()) {
     Kernels widen = Kernels::compile(out, level), narrow = Kernels::compile(in, level);
     std::vector<float> wide(x.size());

@@ -269,6 +269,13 @@ const Case cases[] = {
      R"((%x: tensor<4x9xf32> {rl.name = "x"}) -> (tensor<4x9xf32> {rl.name = "y"}, tensor<4x9xf32> {rl.name = "z"}))",
      R"(%a = nn.sigmoid %x : tensor<4x9xf32> %b = nn.softplus %x : tensor<4x9xf32> return %a, %b : tensor<4x9xf32>, tensor<4x9xf32>)",
      1},
+    {"objective_reductions",
+     R"((%x: tensor<4x5xf32> {rl.name = "x"}, %m: tensor<4x5xi1> {rl.name = "m"}, %g: tensor<4xi64> {rl.name = "g"}, %r: tensor<4xi1> {rl.name = "r"}) ->
+        (tensor<4xf32> {rl.name = "sum"}, tensor<4xf32> {rl.name = "max"}, tensor<4xf32> {rl.name = "group"}, tensor<f32> {rl.name = "batch"}, tensor<4x5xf32> {rl.name = "tokens"}))",
+     R"(%s = rl.sequence_reduce sum %x mask %m : tensor<4x5xf32>, tensor<4x5xi1> -> tensor<4xf32> %t = rl.sequence_reduce max %x mask %m : tensor<4x5xf32>, tensor<4x5xi1> -> tensor<4xf32>
+        %u = rl.group_reduce max %s ids %g rows %r : tensor<4xf32>, tensor<4xi64>, tensor<4xi1> -> tensor<4xf32> %v = rl.batch_reduce sum %s rows %r : tensor<4xf32>, tensor<4xi1> -> tensor<f32>
+        %w = rl.sequence_broadcast %s mask %m : tensor<4xf32>, tensor<4x5xi1> -> tensor<4x5xf32> return %s, %t, %u, %v, %w : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<f32>, tensor<4x5xf32>)",
+     0},
     {"constant_result",
      R"((%x: tensor<4xf32> {rl.name = "x"}) -> (tensor<4xf32> {rl.name = "y"}, tensor<2xf32> {rl.name = "z"}))",
      R"(%a = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32> %b = arith.addf %a, %x : tensor<4xf32> %c = arith.constant dense<5.0> : tensor<2xf32> return %b, %c : tensor<4xf32>, tensor<2xf32>)",

@@ -282,7 +282,8 @@ TEST(SessionErrors, ValuesThatDoNotFitAreRejected) {
   Batch batch;
   batch.ids[3] = int64_t(1) << 40;
   EXPECT_THAT(session->run("accumulate", batch.inputs(), {}).text(), HasSubstr("at position 3 does not fit"));
-  Inputs inputs = Batch().inputs();
+  batch.ids[3] = 0;
+  Inputs inputs = batch.inputs();
   inputs["ids"].dtype = DType::F64;
   EXPECT_THAT(session->run("accumulate", inputs, {}).text(), HasSubstr("is float64, expected int32"));
 }
@@ -339,10 +340,9 @@ TEST(SessionErrors, MoreMemoryThanThereIsDoesNotFit) {
   auto program = Program::fromBytes(*serializeProgram(sample));
   ASSERT_TRUE(program.isOk()) << program.status().text();
   auto session = Session::open(*program, {.threads = 1});
-  if (session.isOk())
-    GTEST_SKIP() << "this system promises any amount";
+  ASSERT_FALSE(session.isOk());
   EXPECT_EQ(session.status().exitCode(), 4);
-  EXPECT_THAT(session.status().text(), HasSubstr("for the arena"));
+  EXPECT_THAT(session.status().text(), HasSubstr("bytes, this machine has"));
 }
 
 TEST(SessionErrors, ThreadsFromTheEnvironmentAreChecked) {

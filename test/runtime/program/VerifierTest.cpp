@@ -70,10 +70,18 @@ HostCallT &scatter(ProgramT &p) {
   return *operation(p, 1, 6).AsHostCall();
 }
 
-void setBuffer(Operand &o, unsigned buffer) { o = {buffer, o.access(), o.byte_offset(), o.extent()}; }
-void setAccess(Operand &o, Access access) { o = {o.buffer(), access, o.byte_offset(), o.extent()}; }
-void setByteOffset(Operand &o, int64_t offset) { o = {o.buffer(), o.access(), offset, o.extent()}; }
-void setExtent(Operand &o, int64_t extent) { o = {o.buffer(), o.access(), o.byte_offset(), extent}; }
+void setBuffer(Operand &o, unsigned buffer) {
+  o = {buffer, o.access(), o.byte_offset(), o.extent()};
+}
+void setAccess(Operand &o, Access access) {
+  o = {o.buffer(), access, o.byte_offset(), o.extent()};
+}
+void setByteOffset(Operand &o, int64_t offset) {
+  o = {o.buffer(), o.access(), offset, o.extent()};
+}
+void setExtent(Operand &o, int64_t extent) {
+  o = {o.buffer(), o.access(), o.byte_offset(), extent};
+}
 
 class Verifier : public testing::TestWithParam<Fault> {};
 TEST_P(Verifier, Rejects) {
@@ -261,8 +269,7 @@ const Fault copyFaults[] = {
     {"WritesTwice", [](ProgramT &p) { copy(p).dst_strides = {1, 1}; }, "writes an element twice"},
     {"Access", [](ProgramT &p) { setAccess(*copy(p).src, Access::ReadWrite); }, "not Write and Read"},
     {"Buffer", [](ProgramT &p) { setBuffer(*copy(p).src, 1000); }, "names buffer 1000"},
-    {"Itself", [](ProgramT &p) { setBuffer(*copy(p).dst, copy(p).src->buffer()); },
-     "reads and writes the same bytes"},
+    {"Itself", [](ProgramT &p) { setBuffer(*copy(p).dst, copy(p).src->buffer()); }, "reads and writes the same bytes"},
     {"FillPattern", [](ProgramT &p) { fill(p).pattern = {1, 2, 3}; }, "pattern has 3 bytes"},
     {"FillEmpty", [](ProgramT &p) { fill(p).pattern.clear(); }, "pattern has 0 bytes"},
     {"FillExtent", [](ProgramT &p) { setExtent(*fill(p).dst, 18); }, "does not divide"},

@@ -5,11 +5,13 @@
 #include "dialects/rl/RLDialect.h"
 #include "frontends/onnx/import/Import.h"
 
+#include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/JSON.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <sstream>
