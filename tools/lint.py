@@ -39,16 +39,19 @@ def sources():
 
 
 def check_format(names, fix):
-    """Prints every place whose form differs; returns the number of such files."""
+    """Prints the first place of every file whose form differs; returns the number of such files."""
     command = [tool("clang-format"), "-i"] if fix else [tool("clang-format"), "--dry-run", "--Werror"]
     bad = 0
     for start in range(0, len(names), 50):
         done = subprocess.run(command + names[start : start + 50], cwd=ROOT, capture_output=True, text=True)
-        lines = [line for line in done.stderr.splitlines() if "error: code should be clang-formatted" in line]
-        bad += len({line.split(":", 1)[0] for line in lines})
-        if done.returncode:
-            print("\n".join(lines[:20]) or done.stderr.strip())
-            bad = max(bad, 1)
+        places = [line.split(": error: code should be clang-formatted")[0] for line in done.stderr.splitlines() if "code should be clang-formatted" in line]
+        first = {place.split(":", 1)[0]: place for place in reversed(places)}
+        for place in sorted(first.values()):
+            print(f"{place}: not formatted")
+        bad += len(first)
+        if done.returncode and not first:
+            print(done.stderr.strip())
+            bad += 1
     return bad
 
 

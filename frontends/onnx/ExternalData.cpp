@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <set>
 #include <unistd.h>
 
 #include "frontends/onnx/Sha1.h"
@@ -204,8 +205,13 @@ private:
   void check(const Tensor &tensor, const std::string &place) {
     if (tensor.dataLocation != 1)
       return;
-    if (Result<ExternalData::Region> region = external_.locate(tensor); !region.isOk())
-      faults_.merge(region.takeStatus().at(place));
+    Result<ExternalData::Region> region = external_.locate(tensor);
+    if (region.isOk())
+      return;
+    // A missing file is the fault of all its tensors: say it once, with the first of them.
+    Status fault = region.takeStatus();
+    if (reported_.insert(fault.text()).second)
+      faults_.merge(std::move(fault).at(place));
   }
   void check(const SparseTensor &sparse, const std::string &place) {
     check(sparse.values, place);
@@ -214,6 +220,7 @@ private:
 
   ExternalData &external_;
   Faults faults_;
+  std::set<std::string> reported_;
 };
 } // namespace
 

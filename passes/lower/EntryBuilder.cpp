@@ -1,0 +1,197 @@
+#include "passes/lower/EntryBuilder.h"
+
+#include "dialects/nn/NNDialect.h"
+#include "runtime/program/Layout.h"
+
+#include "mlir/IR/Location.h"
+#include "mlir/IR/Matchers.h"
+
+#include <cstring>
+
+using namespace mlir;
+
+namespace graft {
+
+std::string originOf(Operation *op) {
+  std::string text;
+  op->getLoc()->walk([&](Location loc) {
+    if (auto name = dyn_cast<NameLoc>(loc)) {
+      if (!text.empty())
+        text += " @ ";
+      text += name.getName().str();
+    }
+    return WalkResult::advance();
+  });
+  return text.empty() ? op->getName().getStringRef().str() : text;
+}
+
+schema::DType dtypeOf(Type type) {
+  if (type.isF32())
+    return schema::DType::F32;
+  if (type.isBF16())
+    return schema::DType::BF16;
+  if (type.isF16())
+    return schema::DType::F16;
+  if (type.isF64())
+    return schema::DType::F64;
+  if (type.isInteger(32))
+    return schema::DType::I32;
+  if (type.isInteger(64))
+    return schema::DType::I64;
+  return schema::DType::Bool;
+}
+
+int64_t EntryBuilder::elementBytes(int buffer) const {
+  return byteSize(program_.buffers[buffer]->dtype);
+}
+
+int EntryBuilder::addBuffer(schema::Storage storage, int64_t offset, RankedTensorType type, const std::string &name) {
+  auto buffer = std::make_unique<schema::BufferT>();
+  buffer->name = name;
+  buffer->storage = storage;
+  buffer->entry = storage == schema::Storage::Arena ? entry_ : -1;
+  buffer->offset = offset;
+  buffer->dtype = dtypeOf(type.getElementType());
+  buffer->size = type.getNumElements() * byteSize(buffer->dtype);
+  buffer->shape.assign(type.getShape().begin(), type.getShape().end());
+  program_.buffers.push_back(std::move(buffer));
+  return static_cast<int>(program_.buffers.size()) - 1;
+}
+
+Place EntryBuilder::newBuffer(RankedTensorType type, const std::string &name, const std::string &origin) {
+  int index = addBuffer(schema::Storage::Arena, 0, type, name + "." + std::to_string(temporaries_++));
+  program_.buffers[index]->origin = origin;
+  program_.buffers[index]->first = program_.buffers[index]->last = -2; // not used yet
+  return {index, 0, denseStrides(type.getShape())};
+}
+
+const Place &EntryBuilder::place(Value value) {
+  auto it = places_.find(value);
+  if (it != places_.end())
+    return it->second;
+  Operation *op = value.getDefiningOp();
+  DenseElementsAttr elements;
+  if (op && matchPattern(op, m_Constant(&elements)))
+    return places_[value] = constant(elements);
+  std::string origin = op ? originOf(op) : "";
+  return places_[value] = newBuffer(nn::typeOf(value), op ? op->getName().getStringRef().str() : "argument", origin);
+}
+
+Place EntryBuilder::constant(DenseElementsAttr elements) {
+  auto it = constants_.find(elements);
+  if (it != constants_.end())
+    return it->second;
+  auto type = cast<RankedTensorType>(elements.getType());
+  int64_t count = type.getNumElements(), width = byteSize(dtypeOf(type.getElementType()));
+  std::vector<uint8_t> &bytes = program_.constants;
+  bytes.resize((bytes.size() + 63) / 64 * 64);
+  auto offset = static_cast<int64_t>(bytes.size());
+  bytes.resize(bytes.size() + count * width);
+  uint8_t *to = bytes.data() + offset;
+  if (type.getElementType().isInteger(1)) {
+    for (bool value : elements.getValues<bool>())
+      *to++ = value;
+  } else if (elements.isSplat()) {
+    for (int64_t k = 0; k < count; ++k)
+      std::memcpy(to + k * width, elements.getRawData().data(), width);
+  } else {
+    std::memcpy(to, elements.getRawData().data(), count * width);
+  }
+  int buffer =
+      addBuffer(schema::Storage::Constant, offset, type, "constant." + std::to_string(program_.buffers.size()));
+  return constants_[elements] = {buffer, 0, denseStrides(type.getShape())};
+}
+
+Access EntryBuilder::strided(const Place &place, const Index &index, size_t spaceRank) const {
+  Access access{place.buffer, place.offset, SmallVector<int64_t>(spaceRank, 0)};
+  for (auto [affine, stride] : llvm::zip(index, place.strides)) {
+    access.offset += affine.constant * stride;
+    for (auto [to, coefficient] : llvm::zip(access.strides, affine.coefficients))
+      to += coefficient * stride;
+  }
+  return access;
+}
+
+Access EntryBuilder::read(Value value, const Index &index, ArrayRef<int64_t> space) {
+  Value current = value;
+  Index at = index;
+  while (isView(current.getDefiningOp()) && !copies_.contains(current)) {
+    auto source = stepThroughView(current.getDefiningOp(), at, space);
+    if (!source) {
+      denseCopy(current);
+      break;
+    }
+    current = source->value;
+    at = source->index;
+  }
+  auto copied = copies_.find(current);
+  return strided(copied != copies_.end() ? copied->second : place(current), at, space.size());
+}
+
+Access EntryBuilder::read(Value value) {
+  auto shape = nn::shapeOf(value);
+  return read(value, identityIndex(shape.size(), shape.size()), shape);
+}
+
+Access EntryBuilder::denseCopy(Value value) {
+  auto it = copies_.find(value);
+  if (it == copies_.end()) {
+    // A reshape is copied in the order of its operand: the row-major order of the elements is the same.
+    auto reshape = value.getDefiningOp<nn::ReshapeOp>();
+    Value from = reshape ? reshape.getInput() : value;
+    Access source = read(from);
+    std::string origin = value.getDefiningOp() ? originOf(value.getDefiningOp()) : "";
+    Place copyPlace = newBuffer(nn::typeOf(value), "copy", origin);
+    auto shape = nn::shapeOf(from);
+    copy({copyPlace.buffer, 0, denseStrides(shape)}, source, shape, origin);
+    it = copies_.insert({value, copyPlace}).first;
+  }
+  return {it->second.buffer, it->second.offset, it->second.strides};
+}
+
+Access EntryBuilder::readDense(Value value) {
+  Access access = read(value);
+  auto dense = denseStrides(nn::shapeOf(value));
+  bool same = true;
+  for (auto [d, size] : llvm::enumerate(nn::shapeOf(value)))
+    same = same && (size <= 1 || access.strides[d] == dense[d]);
+  return same ? Access{access.buffer, access.offset, dense} : denseCopy(value);
+}
+
+void EntryBuilder::use(int index) {
+  schema::BufferT &buffer = *program_.buffers[index];
+  if (buffer.storage != schema::Storage::Arena)
+    return;
+  if (buffer.first == -2)
+    buffer.first = time();
+  buffer.last = time();
+}
+
+schema::Operand EntryBuilder::operand(const Access &access, ArrayRef<int64_t> space, schema::Access mode) {
+  use(access.buffer);
+  int64_t bytes = elementBytes(access.buffer), extent = 1;
+  for (auto [size, stride] : llvm::zip(space, access.strides))
+    extent += (size - 1) * stride;
+  return schema::Operand(static_cast<uint32_t>(access.buffer), mode, access.offset * bytes, extent * bytes);
+}
+
+void EntryBuilder::copy(const Access &to, const Access &from, ArrayRef<int64_t> shape, const std::string &origin) {
+  schema::CopyT copy;
+  copy.dst = std::make_unique<schema::Operand>(operand(to, shape, schema::Access::Write));
+  copy.src = std::make_unique<schema::Operand>(operand(from, shape, schema::Access::Read));
+  copy.dtype = program_.buffers[to.buffer]->dtype;
+  copy.shape.assign(shape.begin(), shape.end());
+  copy.dst_strides.assign(to.strides.begin(), to.strides.end());
+  copy.src_strides.assign(from.strides.begin(), from.strides.end());
+  append(std::move(copy), origin, "copy");
+}
+
+void EntryBuilder::fillZero(const Place &place, ArrayRef<int64_t> shape, const std::string &origin) {
+  schema::FillT fill;
+  fill.dst = std::make_unique<schema::Operand>(
+      operand({place.buffer, place.offset, place.strides}, shape, schema::Access::Write));
+  fill.pattern = {0};
+  append(std::move(fill), origin, "copy");
+}
+
+} // namespace graft
