@@ -66,7 +66,7 @@ Operands operandsOf(Call &c) {
   ArrayRef<int64_t> q = shapeOf(o.query), k = shapeOf(o.key), v = shapeOf(o.value);
   if (q[0] != k[0] || q[0] != v[0] || k[1] != v[1] || k[2] != v[2] || q[3] != k[3])
     c.fail(Code::Range, "queries " + text(q) + ", keys " + text(k) + " and values " + text(v) + " do not fit together");
-  if (k[1] == 0 || q[1] % k[1] != 0)
+  if (k[1] == 0 || q[1] == 0 || q[1] % k[1] != 0)
     c.fail(Code::Range, std::to_string(q[1]) + " query heads for " + std::to_string(k[1]) + " key heads");
   o.batch = q[0];
   o.heads = q[1];

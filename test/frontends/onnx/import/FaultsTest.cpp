@@ -209,6 +209,8 @@ std::vector<FaultCase> cases() {
           {floats("z", {2}, {1, 2})}),
       one("attention_heads", Code::Range, "2 query heads for 0 key heads", node("Attention", {"x", "k", "k"}, {"y"}),
           {tensorHead("k", 1, {1, 0, 3, 4}).text(9, "")}, {1, 2, 3, 4}),
+      one("attention_no_heads", Code::Range, "0 query heads for 0 key heads", node("Attention", {"x", "x", "x"}, {"y"}),
+          {}, {1, 0, 3, 4}),
       one("attention_head_multiple", Code::Range, "3 query heads for 2 key heads",
           node("Attention", {"x", "k", "k"}, {"y"}), {floats("k", {1, 2, 1, 1}, {1, 2})}, {1, 3, 1, 1}),
       one("attention_scale", Code::Range, "'scale' is not finite",
