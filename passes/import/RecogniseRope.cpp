@@ -9,7 +9,6 @@
 #include "dialects/nn/FactorRules.h"
 
 #include "mlir/IR/Matchers.h"
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
 
@@ -199,47 +198,38 @@ std::optional<Pairing> rotationOf(Value value, Value x) {
   return std::nullopt;
 }
 
-/// x cos + rotated(x) sin
-struct RopeFromSum final : OpRewritePattern<arith::AddFOp> {
-  RopeFromSum(MLIRContext *context, Tables &tables) : OpRewritePattern(context), tables(tables) {}
-
-  LogicalResult matchAndRewrite(arith::AddFOp op, PatternRewriter &rewriter) const override {
-    auto left = op.getLhs().getDefiningOp<arith::MulFOp>(), right = op.getRhs().getDefiningOp<arith::MulFOp>();
-    if (!left || !right)
-      return rewriter.notifyMatchFailure(op, "not a sum of two products");
-    for (auto [plain, turned] : {std::pair(left, right), std::pair(right, left)})
-      for (auto [x, cos] : {std::pair(plain.getLhs(), plain.getRhs()), std::pair(plain.getRhs(), plain.getLhs())})
-        for (auto [y, sin] : {std::pair(turned.getLhs(), turned.getRhs()), std::pair(turned.getRhs(), turned.getLhs())})
-          if (auto pairing = rotationOf(y, x))
-            return replace(op, x, cos, sin, *pairing, rewriter);
-    return rewriter.notifyMatchFailure(op, "no factor is the rotation of another");
-  }
-
-  LogicalResult replace(arith::AddFOp op, Value x, Value cos, Value sin, Pairing pairing, PatternRewriter &rewriter) const {
+/// Replaces x cos + rotated(x) sin; returns false if `op` is something else.
+bool replaceRotation(arith::AddFOp op, Tables &tables) {
+  auto left = op.getLhs().getDefiningOp<arith::MulFOp>(), right = op.getRhs().getDefiningOp<arith::MulFOp>();
+  if (!left || !right)
+    return false;
+  auto replace = [&](Value x, Value cos, Value sin, Pairing pairing) {
     Value c = tables.once(cos, pairing), s = tables.once(sin, pairing);
     if (!c || !s) {
       op.emitRemark() << "not recognised as rotary embedding: the tables are not proved to repeat each angle";
-      return rewriter.notifyMatchFailure(op, "the tables are not proved to repeat each angle");
+      return false;
     }
-    rewriter.replaceOpWithNewOp<nn::RopeOp>(op, x.getType(), x, c, s, pairing == Pairing::Neighbours);
-    return success();
-  }
-
-  Tables &tables;
-};
+    OpBuilder builder(op);
+    op.replaceAllUsesWith(
+        Value(nn::RopeOp::create(builder, op.getLoc(), x.getType(), x, c, s, pairing == Pairing::Neighbours)));
+    op.erase();
+    return true;
+  };
+  for (auto [plain, turned] : {std::pair(left, right), std::pair(right, left)})
+    for (auto [x, cos] : {std::pair(plain.getLhs(), plain.getRhs()), std::pair(plain.getRhs(), plain.getLhs())})
+      for (auto [y, sin] : {std::pair(turned.getLhs(), turned.getRhs()), std::pair(turned.getRhs(), turned.getLhs())})
+        if (auto pairing = rotationOf(y, x))
+          return replace(x, cos, sin, *pairing);
+  return false;
+}
 
 struct RecogniseRope final : impl::RecogniseRopeBase<RecogniseRope> {
   void runOnOperation() override {
     Tables tables;
     SmallVector<arith::AddFOp> sums;
     getOperation().walk([&](arith::AddFOp op) { sums.push_back(op); });
-    RewritePatternSet patterns(&getContext());
-    patterns.add<RopeFromSum>(&getContext(), tables);
-    // One look at each sum: nothing that a rotation leaves behind is another rotation.
-    FrozenRewritePatternSet frozen(std::move(patterns));
     for (arith::AddFOp op : sums)
-      (void)applyOpPatternsGreedily({op.getOperation()}, frozen,
-                                    GreedyRewriteConfig().setStrictness(GreedyRewriteStrictness::ExistingOps).enableFolding(false));
+      replaceRotation(op, tables);
   }
 };
 
