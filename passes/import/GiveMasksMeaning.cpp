@@ -18,25 +18,36 @@ namespace {
 
 using nn::shapeOf;
 
-/// A masked softmax taken apart: what is left of the scores, and the mask.
+/// A softmax taken apart: what is left of the scores, and the masks on the way.
 struct MaskedScores {
-  Value scores, mask;
+  Value scores;
+  SmallVector<Value, 2> masks;
 };
 
-/// Finds the mask in the operand of a softmax; nothing if there is none.
-std::optional<MaskedScores> findMask(nn::SoftmaxOp softmax, MaskProver &prover) {
-  Value input = softmax.getInput();
-  if (softmax.getMask())
-    return MaskedScores{input, softmax.getMask()};
-  if (auto sum = input.getDefiningOp<arith::AddFOp>()) {
-    for (auto [mask, scores] : {std::pair(sum.getRhs(), sum.getLhs()), std::pair(sum.getLhs(), sum.getRhs())})
-      if (prover.canBeMask(mask))
-        return MaskedScores{scores, mask};
+/// The mask that is added to or selects `scores`, which becomes what is left; null if there is none.
+Value stripMask(Value &scores, MaskProver &prover) {
+  if (auto sum = scores.getDefiningOp<arith::AddFOp>()) {
+    for (auto [mask, other] : {std::pair(sum.getRhs(), sum.getLhs()), std::pair(sum.getLhs(), sum.getRhs())})
+      if (prover.canBeMask(mask)) {
+        scores = other;
+        return mask;
+      }
   }
-  if (auto select = input.getDefiningOp<arith::SelectOp>())
-    if (auto masked = splatNumber(select.getFalseValue()); masked && *masked <= maskedBelow)
-      return MaskedScores{select.getTrueValue(), select.getCondition()};
-  return std::nullopt;
+  if (auto select = scores.getDefiningOp<arith::SelectOp>())
+    if (auto masked = splatNumber(select.getFalseValue()); masked && *masked <= maskedBelow) {
+      scores = select.getTrueValue();
+      return select.getCondition();
+    }
+  return {};
+}
+
+MaskedScores findMasks(nn::SoftmaxOp softmax, MaskProver &prover) {
+  MaskedScores out{softmax.getInput(), {}};
+  if (softmax.getMask())
+    out.masks.push_back(softmax.getMask());
+  while (Value mask = stripMask(out.scores, prover))
+    out.masks.push_back(mask);
+  return out;
 }
 
 /// Masks in their one form, built at the start of the function, one per meaning and shape.
@@ -79,27 +90,33 @@ struct GiveMasksMeaning final : impl::GiveMasksMeaningBase<GiveMasksMeaning> {
     MaskTable table(function);
     SmallVector<nn::SoftmaxOp> softmaxes;
     function.walk([&](nn::SoftmaxOp op) {
-      if (shapeOf(op.getInput()).size() == 4 && op.getAxis() == 3)
+      auto rank = static_cast<int64_t>(shapeOf(op.getInput()).size());
+      if (rank >= 4 && static_cast<int64_t>(op.getAxis()) == rank - 1)
         softmaxes.push_back(op);
     });
     for (nn::SoftmaxOp op : softmaxes)
-      if (auto found = findMask(op, prover))
-        replaceMask(op, *found, prover, table);
+      if (MaskedScores found = findMasks(op, prover); !found.masks.empty())
+        replaceMasks(op, found, prover, table);
   }
 
-  void replaceMask(nn::SoftmaxOp op, const MaskedScores &found, MaskProver &prover, MaskTable &table) {
-    auto meaning = prover.prove(found.mask);
-    if (!meaning) {
-      op.emitRemark() << "the mask keeps the form it has in the graph: " << prover.reason();
-      return;
+  void replaceMasks(nn::SoftmaxOp op, const MaskedScores &found, MaskProver &prover, MaskTable &table) {
+    MaskMeaning meaning;
+    for (Value mask : found.masks) {
+      auto proved = prover.prove(mask);
+      auto both = proved ? intersection(meaning, *proved) : std::nullopt;
+      if (!both) {
+        op.emitRemark() << "the mask keeps the form it has in the graph: "
+                        << (proved ? "two masks have different valid keys" : prover.reason());
+        return;
+      }
+      meaning = *both;
     }
-    Value mask = meaning->allowsEverything() ? Value() : table.get(op.getLoc(), *meaning, shapeOf(found.mask));
     op.getInputMutable().assign(found.scores);
     op.getMaskMutable().clear();
-    if (mask) {
-      op.getMaskMutable().assign(mask);
-      removeGuards(op.getResult());
-    }
+    if (meaning.allowsEverything())
+      return;
+    op.getMaskMutable().assign(table.get(op.getLoc(), meaning, shapeOf(found.scores)));
+    removeGuards(op.getResult());
   }
 };
 

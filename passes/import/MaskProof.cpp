@@ -72,7 +72,7 @@ private:
   const Factor &factor_;
   ArrayRef<int64_t> shape_;
   ArrayRef<int64_t> argumentSizes_;
-  SmallBitVector varying_;
+  llvm::SmallBitVector varying_;
 };
 
 constexpr int64_t chunkSize = 1 << 16;
@@ -102,8 +102,8 @@ std::string FactorReader::entryAt(const PointValues &values, int64_t k, int64_t 
   }
   if (*zero)
     return "a key is valid where its argument is 0";
-  int64_t column = point % table.columns, sequence = point / (table.columns * table.rows * shape_[1]);
-  bool oneForAll = (shape_[0] > 1 && !varying_[0]) || (shape_[3] > 1 && !varying_[3]);
+  int64_t column = point % table.columns, sequence = point / denseStrides(shape_)[0];
+  bool oneForAll = (shape_[0] > 1 && !varying_[0]) || (table.columns > 1 && !varying_[shape_.size() - 1]);
   if (oneForAll || source::element(from) != sequence * table.columns + column ||
       argumentSizes_[source::argument(from)] != shape_[0] * table.columns)
     return "an element depends on an argument at another place than its sequence and column";
@@ -158,9 +158,10 @@ std::string FactorReader::read(Table &table) {
     chunk.clear();
   }
   // The factor's entry, repeated along dimensions that do not matter, and the table's.
+  bool byRow = varying_[shape_.size() - 2], byColumn = varying_[shape_.size() - 1];
   for (int64_t i = 0, k = 0; i < table.rows; ++i)
     for (int64_t j = 0; j < table.columns; ++j, ++k) {
-      uint8_t entry = seen[(varying_[2] ? i : 0) * table.columns + (varying_[3] ? j : 0)], &own = table.entries[k];
+      uint8_t entry = seen[(byRow ? i : 0) * table.columns + (byColumn ? j : 0)], &own = table.entries[k];
       own = entry == Masked || own == Masked ? Masked : std::max(entry, own);
     }
   return "";
@@ -207,6 +208,13 @@ std::string MaskMeaning::text() const {
   return out.empty() ? "everything" : out;
 }
 
+std::optional<MaskMeaning> intersection(const MaskMeaning &a, const MaskMeaning &b) {
+  if (a.keys && b.keys && a.keys != b.keys)
+    return std::nullopt;
+  int64_t window = a.window == 0 || b.window == 0 ? std::max(a.window, b.window) : std::min(a.window, b.window);
+  return MaskMeaning{a.causal || b.causal, window, a.keys ? a.keys : b.keys};
+}
+
 std::optional<MaskMeaning> MaskProver::prove(Value mask) {
   auto [it, isNew] = known_.try_emplace(mask);
   if (isNew) {
@@ -224,8 +232,8 @@ std::optional<MaskMeaning> MaskProver::proveNew(Value mask) {
     return std::nullopt;
   };
   ArrayRef<int64_t> shape = shapeOf(mask);
-  if (shape.size() != 4 || llvm::is_contained(shape, 0))
-    return fail("it has not four dimensions");
+  if (shape.size() < 3 || llvm::is_contained(shape, 0))
+    return fail("it has not the dimensions of a batch, rows and columns");
   if (!canBeMask(mask))
     return fail("it is not computed from masks and constants alone");
   points_.startQuestion();
@@ -236,7 +244,8 @@ std::optional<MaskMeaning> MaskProver::proveNew(Value mask) {
   SmallVector<int64_t> argumentSizes;
   for (BlockArgument argument : entry->getArguments())
     argumentSizes.push_back(nn::typeOf(argument).getNumElements());
-  Table table{shape[2], shape[3], std::vector<uint8_t>(shape[2] * shape[3], Allowed), {}};
+  int64_t rows = shape[shape.size() - 2], columns = shape.back();
+  Table table{rows, columns, std::vector<uint8_t>(rows * columns, Allowed), {}};
   for (const Factor &factor : factors)
     if (std::string why = FactorReader(points_, factor, shape, argumentSizes).read(table); !why.empty())
       return fail(std::move(why));
@@ -248,7 +257,7 @@ std::optional<MaskMeaning> MaskProver::proveNew(Value mask) {
     return fail("its rows and columns are of no known kind");
   if (table.argument && llvm::is_contained(table.entries, AllowedByKey)) {
     meaning->keys = entry->getArgument(*table.argument);
-    if (shapeOf(meaning->keys) != ArrayRef<int64_t>({shape[0], shape[3]}))
+    if (shapeOf(meaning->keys) != ArrayRef<int64_t>({shape[0], columns}))
       return fail("the argument of valid keys has not the shape [batch, keys]");
   }
   return meaning;
@@ -262,7 +271,8 @@ Value buildValidKeys(OpBuilder &builder, Location loc, const MaskMeaning &meanin
 
 Value buildMask(OpBuilder &builder, Location loc, const MaskMeaning &meaning, ArrayRef<int64_t> shape) {
   nn::Build build(builder, loc);
-  int64_t rows = shape[2], columns = shape[3];
+  auto rank = static_cast<int64_t>(shape.size());
+  int64_t rows = shape[rank - 2], columns = shape[rank - 1];
   Value base, keys;
   auto require = [&](arith::CmpIPredicate predicate, Value a, Value b) {
     Value holds = build.compare(predicate, a, b);
@@ -280,10 +290,10 @@ Value buildMask(OpBuilder &builder, Location loc, const MaskMeaning &meaning, Ar
       require(arith::CmpIPredicate::slt, column, build.add(row, build.like(row, window)));
     if (meaning.window > 0)
       require(arith::CmpIPredicate::sgt, column, build.sub(row, build.like(row, window)));
-    base = build.broadcast(base, shape, {2, 3});
+    base = build.broadcast(base, shape, {rank - 2, rank - 1});
   }
   if (meaning.keys)
-    keys = build.broadcast(buildValidKeys(builder, loc, meaning), shape, {0, 3});
+    keys = build.broadcast(buildValidKeys(builder, loc, meaning), shape, {0, rank - 1});
   return base && keys ? build.logicalAnd(base, keys) : base ? base : keys;
 }
 

@@ -1,6 +1,6 @@
 // Proves what an attention mask means.
 //
-// A mask is given as a tensor [B, H, S, T] computed by the graph: booleans (true: may read), or floats that are added to the
+// A mask is given as a tensor [B, heads..., S, T] computed by the graph: booleans (true: may read), or floats that are added to the
 // scores (0: may read, very negative: may not). prove() shows that for every sequence b, head h, row i and column j of the real shape
 //
 //   allowed(b, h, i, j) = base(i, j) and (not by keys, or mask[b, j] is not 0)
@@ -29,9 +29,12 @@ struct MaskMeaning {
   std::string text() const; ///< "causal, window 4, valid keys"
 };
 
+/// What both allow; nothing if nn.attention has no terms for it.
+std::optional<MaskMeaning> intersection(const MaskMeaning &a, const MaskMeaning &b);
+
 class MaskProver {
 public:
-  /// The meaning of a mask of shape [B, H, S, T], or nothing; reason() says why. Answers are remembered per value.
+  /// The meaning of a mask of shape [B, heads..., S, T], or nothing; reason() says why. Answers are remembered per value.
   std::optional<MaskMeaning> prove(mlir::Value mask);
 
   /// Could the value be a mask at all, or does it depend on activations?
@@ -50,7 +53,7 @@ private:
 /// The number at and below which an added value means "may not be read": its exponential is 0 next to any real score.
 inline constexpr double maskedBelow = -1e4;
 
-/// The mask as a boolean tensor of `shape` [B, H, S, T], from iota and comparisons.
+/// The mask as a boolean tensor of `shape` [B, heads..., S, T], from iota and comparisons.
 mlir::Value buildMask(mlir::OpBuilder &builder, mlir::Location loc, const MaskMeaning &meaning, llvm::ArrayRef<int64_t> shape);
 /// The valid keys [B, T] as booleans; null if all are.
 mlir::Value buildValidKeys(mlir::OpBuilder &builder, mlir::Location loc, const MaskMeaning &meaning);

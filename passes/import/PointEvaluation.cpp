@@ -50,9 +50,9 @@ Tensor take(const Tensor &from, const Points &points) {
 
 PointValues constantPoints(Tensor values) { return {values, values, {}}; }
 
-SmallBitVector dimensionsAboveOne(Value value) {
+llvm::SmallBitVector dimensionsAboveOne(Value value) {
   ArrayRef<int64_t> shape = shapeOf(value);
-  SmallBitVector out(shape.size());
+  llvm::SmallBitVector out(shape.size());
   for (auto [d, size] : llvm::enumerate(shape))
     if (size > 1)
       out.set(d);
@@ -91,9 +91,9 @@ Points pointsThroughView(Operation *view, const Points &points) {
   });
 }
 
-SmallBitVector varyingThroughView(Operation *view, const SmallBitVector &operand) {
+llvm::SmallBitVector varyingThroughView(Operation *view, const llvm::SmallBitVector &operand) {
   ArrayRef<int64_t> out = shapeOf(view->getResult(0));
-  SmallBitVector varying(out.size());
+  llvm::SmallBitVector varying(out.size());
   if (auto transpose = dyn_cast<nn::TransposeOp>(view)) {
     for (auto [i, d] : llvm::enumerate(transpose.getPermutation()))
       varying[i] = operand[d];
@@ -166,10 +166,10 @@ bool PointEvaluation::canEvaluate(Value value, int depth) {
   return canEvaluate_[value] = can;
 }
 
-const SmallBitVector &PointEvaluation::varying(Value value) {
+const llvm::SmallBitVector &PointEvaluation::varying(Value value) {
   if (auto known = varying_.find(value); known != varying_.end())
     return known->second;
-  SmallBitVector all = dimensionsAboveOne(value), out = all;
+  llvm::SmallBitVector all = dimensionsAboveOne(value), out = all;
   Operation *op = value.getDefiningOp();
   if (op && splatNumber(value)) {
     out.reset();
@@ -179,7 +179,7 @@ const SmallBitVector &PointEvaluation::varying(Value value) {
   } else if (op && isView(op)) {
     out = varyingThroughView(op, varying(op->getOperand(0)));
   } else if (auto gather = dyn_cast_if_present<nn::GatherOp>(op)) {
-    const SmallBitVector data = varying(gather.getData()), indices = varying(gather.getIndices());
+    const llvm::SmallBitVector data = varying(gather.getData()), indices = varying(gather.getIndices());
     int64_t axis = gather.getAxis(), indexRank = indices.size();
     out.reset();
     for (int64_t d = 0; d < static_cast<int64_t>(data.size()); ++d)

@@ -32,10 +32,11 @@ struct HeadView {
   double factor = 1;
 };
 
-/// The coordinate of each dimension, if every dimension is a coordinate by itself and all coordinates but Repeat are there.
-std::optional<SmallVector<int64_t>> plainDimensions(const Source &source, const Space &space) {
+/// The coordinate of each dimension, if every dimension is a coordinate by itself and all wanted coordinates are there.
+std::optional<SmallVector<int64_t>> plainDimensions(const Source &source, const Space &space, bool repeats) {
   SmallVector<int64_t> out;
   SmallVector<bool> seen(coordinateCount, false);
+  seen[Repeat] = !repeats;
   for (auto [affine, size] : llvm::zip(source.index, shapeOf(source.value))) {
     int64_t found = -1;
     if (affine.constant != 0)
@@ -43,7 +44,7 @@ std::optional<SmallVector<int64_t>> plainDimensions(const Source &source, const 
     for (int64_t c = 0; c < coordinateCount; ++c) {
       if (space[c] == 1 || affine.coefficients[c] == 0)
         continue;
-      if (found >= 0 || c == Repeat || affine.coefficients[c] != 1 || space[c] != size || seen[c])
+      if (found >= 0 || affine.coefficients[c] != 1 || space[c] != size || seen[c])
         return std::nullopt;
       found = c;
       seen[c] = true;
@@ -53,18 +54,23 @@ std::optional<SmallVector<int64_t>> plainDimensions(const Source &source, const 
     out.push_back(found);
   }
   for (int64_t c = 0; c < coordinateCount; ++c)
-    if (c != Repeat && space[c] > 1 && !seen[c])
+    if (space[c] > 1 && !seen[c])
       return std::nullopt;
   return out;
 }
 
-/// Follows an operand through views and, if `scaled`, products with numbers, to the last value that is plain.
-std::optional<HeadView> followHeads(Value operand, const Index &index, const Space &space, bool scaled) {
+/// What may be met on the way to an operand's source: products with numbers, heads that are repeated.
+struct Follow {
+  bool scaled, repeats;
+};
+
+/// Follows an operand through views and products with numbers to the last value that is plain.
+std::optional<HeadView> followHeads(Value operand, const Index &index, const Space &space, Follow follow) {
   Source source{operand, index};
   double factor = 1;
   std::optional<HeadView> last;
   for (;;) {
-    if (auto dims = plainDimensions(source, space))
+    if (auto dims = plainDimensions(source, space, follow.repeats))
       last = HeadView{source.value, *dims, factor};
     Operation *op = source.value.getDefiningOp();
     if (op && isView(op)) {
@@ -74,7 +80,7 @@ std::optional<HeadView> followHeads(Value operand, const Index &index, const Spa
       source = *next;
       continue;
     }
-    Scaled stripped = scaled ? stripFactors(source.value) : Scaled{source.value};
+    Scaled stripped = follow.scaled ? stripFactors(source.value) : Scaled{source.value};
     if (stripped.value == source.value)
       return last;
     factor *= stripped.factor;
@@ -82,11 +88,13 @@ std::optional<HeadView> followHeads(Value operand, const Index &index, const Spa
   }
 }
 
-/// The value as [batch, group, token, feature].
-Value buildHeads(nn::Build &build, const HeadView &view, const Space &space) {
+/// The value as [batch, heads, token, feature].
+Value buildHeads(nn::Build &build, const HeadView &view, const Space &space, int64_t heads) {
   SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, view.coordinateOf.size()));
-  llvm::stable_sort(order, [&](int64_t a, int64_t b) { return view.coordinateOf[a] < view.coordinateOf[b]; });
-  return build.reshape(build.transpose(view.value, order), {space[Batch], space[Group], space[Token], space[Feature]});
+  llvm::sort(order, [&](int64_t a, int64_t b) {
+    return std::pair(view.coordinateOf[a], a) < std::pair(view.coordinateOf[b], b);
+  });
+  return build.reshape(build.transpose(view.value, order), {space[Batch], heads, space[Token], space[Feature]});
 }
 
 //===-- The pattern -----------------------------------------------------------------------------------------------===//
@@ -97,16 +105,26 @@ struct Side {
   StringRef labels;
 };
 
+/// The letters of a product: batch, one or two dimensions of heads, row, column.
+struct Letters {
+  char batch, row, column;
+  std::string heads;
+};
+Letters lettersOf(StringRef labels) {
+  return {labels.front(), labels[labels.size() - 2], labels.back(), labels.drop_front().drop_back(2).str()};
+}
+
 /// The pieces of attention, as the two products have them.
 struct Pattern {
   Side query, key, value;
-  std::string scores; ///< letters of batch, head, row, column in the first product
-  std::string output; ///< the same in the second, with the value's feature for the column
-  std::string permuted; ///< the second product's result
-  char feature = 0;   ///< what the first product sums over
+  Letters scores, probabilities; ///< of the first product's result and of the softmax in the second
+  char feature = 0, valueFeature = 0;
+  std::string result; ///< the second product's
   double scale = 1, softcap = 0;
   nn::SoftmaxOp softmax;
 };
+
+bool isScoreRank(size_t rank) { return rank == 4 || rank == 5; }
 
 /// The letter of `labels` that `others` lacks, if there is exactly one.
 std::optional<char> onlyIn(StringRef labels, StringRef others) {
@@ -127,19 +145,21 @@ bool matchSecondProduct(nn::ContractOp op, Pattern &out) {
   Side left{op.getLhs(), lhs}, right{op.getRhs(), rhs};
   for (auto [probabilities, values] : {std::pair(left, right), std::pair(right, left)}) {
     auto softmax = probabilities.value.getDefiningOp<nn::SoftmaxOp>();
-    if (!softmax || softmax.getAxis() != 3 || probabilities.labels.size() != 4 || result.size() != 4)
+    size_t rank = probabilities.labels.size();
+    if (!softmax || !isScoreRank(rank) || result.size() != rank || softmax.getAxis() + 1 != rank)
       continue;
-    StringRef p = probabilities.labels;
-    auto feature = onlyIn(values.labels, p);
-    // The row belongs to the queries alone, the column is summed over, batch and head stay.
-    if (!feature || values.labels.contains(p[2]) || !values.labels.contains(p[3]) || result.contains(p[3]))
+    Letters letters = lettersOf(probabilities.labels);
+    auto feature = onlyIn(values.labels, probabilities.labels);
+    // The row belongs to the queries alone, the column is summed over, batch and heads stay.
+    if (!feature || values.labels.contains(letters.row) || !values.labels.contains(letters.column) ||
+        result.contains(letters.column) || onlyIn(probabilities.labels, result) != letters.column)
       continue;
     out.softmax = softmax;
     out.value = values;
-    out.scores = p.str();
-    out.output = {p[0], p[1], p[2], *feature};
-    out.permuted = result.str();
-    return llvm::all_of(result, [&](char label) { return StringRef(out.output).contains(label); });
+    out.probabilities = letters;
+    out.valueFeature = *feature;
+    out.result = result.str();
+    return true;
   }
   return false;
 }
@@ -160,34 +180,35 @@ nn::ContractOp stripScores(Value input, Pattern &out) {
 /// queries x keys.
 bool matchFirstProduct(nn::ContractOp op, Pattern &out) {
   auto [lhs, rhs, result] = op.getLabels();
-  if (result.size() != 4)
+  if (!isScoreRank(result.size()))
     return false;
+  Letters letters = lettersOf(result);
   Side left{op.getLhs(), lhs}, right{op.getRhs(), rhs};
   for (auto [queries, keys] : {std::pair(left, right), std::pair(right, left)}) {
     auto feature = onlyIn(keys.labels, result);
-    if (!feature || !queries.labels.contains(*feature) || !queries.labels.contains(result[2]) ||
-        queries.labels.contains(result[3]) || !keys.labels.contains(result[3]) || keys.labels.contains(result[2]))
+    if (!feature || !queries.labels.contains(*feature) || !queries.labels.contains(letters.row) ||
+        queries.labels.contains(letters.column) || !keys.labels.contains(letters.column) || keys.labels.contains(letters.row))
       continue;
     out.query = queries;
     out.key = keys;
     out.feature = *feature;
-    out.scores = result.str();
+    out.scores = letters;
     return true;
   }
   return false;
 }
 
-/// Index of an operand in the space, its head written as group * repeats + repeat.
-Index operandIndex(StringRef labels, char batch, char head, char token, char feature, int64_t repeats) {
+/// Index of an operand in the space. One letter of heads is group * repeats + repeat, two are group and repeat.
+Index operandIndex(const Side &side, const Letters &letters, char token, char feature, int64_t repeats) {
   Index index;
-  for (char label : labels) {
+  for (char label : side.labels) {
     Affine affine{SmallVector<int64_t>(coordinateCount, 0), 0};
-    if (label == batch)
+    if (label == letters.batch)
       affine.coefficients[Batch] = 1;
-    if (label == head) {
-      affine.coefficients[Group] = repeats;
+    if (label == letters.heads[0])
+      affine.coefficients[Group] = letters.heads.size() == 1 ? repeats : 1;
+    if (label == letters.heads.back())
       affine.coefficients[Repeat] = 1;
-    }
     if (label == token)
       affine.coefficients[Token] = 1;
     if (label == feature)
@@ -195,6 +216,41 @@ Index operandIndex(StringRef labels, char batch, char head, char token, char fea
     index.push_back(affine);
   }
   return index;
+}
+
+int64_t sizeOf(const Side &side, char label) { return shapeOf(side.value)[side.labels.find(label)]; }
+
+/// Operands of nn.attention: heads grouped as far as they are in the graph.
+struct Heads {
+  Value query, key, value;
+  double factor = 1;
+};
+
+/// Queries, keys and values with the most repetitions for which keys and values are there without them; nothing if they
+/// are not there once per sequence and head.
+std::optional<Heads> findHeads(nn::Build &build, Pattern &p) {
+  ArrayRef<int64_t> scores = shapeOf(p.softmax.getInput());
+  bool split = p.scores.heads.size() == 2;
+  int64_t heads = split ? scores[1] * scores[2] : scores[1], rows = scores[scores.size() - 2], columns = scores.back();
+  int64_t features = sizeOf(p.query, p.feature), valueFeatures = sizeOf(p.value, p.valueFeature);
+  for (int64_t repeats = split ? scores[2] : heads; repeats > 0; --repeats) {
+    if (heads % repeats != 0)
+      continue;
+    int64_t groups = heads / repeats, own = split ? repeats : 1;
+    Space querySpace{scores[0], heads / own, own, rows, features}, keySpace{scores[0], groups, repeats, columns, features},
+        valueSpace{scores[0], groups, repeats, columns, valueFeatures};
+    auto query = followHeads(p.query.value, operandIndex(p.query, p.scores, p.scores.row, p.feature, own), querySpace, {true, true});
+    auto key = followHeads(p.key.value, operandIndex(p.key, p.scores, p.scores.column, p.feature, repeats), keySpace, {true, false});
+    auto value = followHeads(p.value.value,
+                             operandIndex(p.value, p.probabilities, p.probabilities.column, p.valueFeature, repeats), valueSpace,
+                             {false, false});
+    if (query && key && value)
+      return Heads{buildHeads(build, *query, querySpace, heads), buildHeads(build, *key, keySpace, groups),
+                   buildHeads(build, *value, valueSpace, groups), query->factor * key->factor};
+    if (split)
+      return std::nullopt;
+  }
+  return std::nullopt;
 }
 
 struct RecogniseAttention final : impl::RecogniseAttentionBase<RecogniseAttention> {
@@ -216,14 +272,13 @@ struct RecogniseAttention final : impl::RecogniseAttentionBase<RecogniseAttentio
 };
 
 StringRef RecogniseAttention::replace(nn::ContractOp op, Pattern &pattern, MaskProver &prover) {
-  std::string probabilities = pattern.scores;
   auto first = stripScores(pattern.softmax.getInput(), pattern);
   if (!first)
     return "the scores are not a scaled product";
   if (!matchFirstProduct(first, pattern))
     return "the scores are not a product of queries and keys";
-  if (pattern.softcap < 0)
-    return "the soft-cap is negative";
+  if (pattern.softcap < 0 || !std::isfinite(pattern.scale))
+    return "the soft-cap is negative or the scale infinite";
   MaskMeaning meaning;
   if (Value mask = pattern.softmax.getMask()) {
     auto proved = prover.prove(mask);
@@ -231,44 +286,27 @@ StringRef RecogniseAttention::replace(nn::ContractOp op, Pattern &pattern, MaskP
       return "the mask has no proven meaning";
     meaning = *proved;
   }
-
-  ArrayRef<int64_t> scores = shapeOf(pattern.softmax.getInput());
-  int64_t batch = scores[0], heads = scores[1], rows = scores[2], columns = scores[3];
-  auto sizeOf = [](const Side &side, char label) { return shapeOf(side.value)[side.labels.find(label)]; };
-  int64_t features = sizeOf(pattern.query, pattern.feature), valueFeatures = sizeOf(pattern.value, pattern.output[3]);
-  auto index = [&](const Side &side, StringRef four, char token, char feature, int64_t repeats) {
-    return operandIndex(side.labels, four[0], four[1], token, feature, repeats);
-  };
-
-  StringRef s = pattern.scores, p = probabilities;
-  Space querySpace{batch, heads, 1, rows, features};
-  auto query = followHeads(pattern.query.value, index(pattern.query, s, s[2], pattern.feature, 1), querySpace, true);
-  // The most repetitions for which keys and values are there without them.
-  std::optional<HeadView> key, value;
-  Space keySpace, valueSpace;
-  for (int64_t repeats = heads; repeats > 0 && !(key && value); --repeats) {
-    if (heads % repeats != 0)
-      continue;
-    keySpace = {batch, heads / repeats, repeats, columns, features};
-    valueSpace = {batch, heads / repeats, repeats, columns, valueFeatures};
-    key = followHeads(pattern.key.value, index(pattern.key, s, s[3], pattern.feature, repeats), keySpace, true);
-    value = followHeads(pattern.value.value, index(pattern.value, p, p[3], pattern.output[3], repeats), valueSpace, false);
-  }
-  if (!query || !key || !value)
-    return "queries, keys or values are not there once per sequence and head";
-
   OpBuilder builder(op);
   nn::Build build(builder, op.getLoc());
-  Value q = buildHeads(build, *query, querySpace), k = buildHeads(build, *key, keySpace), v = buildHeads(build, *value, valueSpace);
-  double scale = pattern.scale * query->factor * key->factor;
-  auto type = nn::typeOf(q).clone({batch, heads, rows, valueFeatures});
-  Value result = nn::AttentionOp::create(builder, op.getLoc(), type, q, k, v, buildValidKeys(builder, op.getLoc(), meaning), Value(),
-                                         Value(), builder.getF64FloatAttr(scale), meaning.causal ? builder.getUnitAttr() : UnitAttr(),
-                                         builder.getI64IntegerAttr(meaning.window), builder.getF64FloatAttr(pattern.softcap));
-  SmallVector<int64_t> permutation;
-  for (char label : pattern.permuted)
-    permutation.push_back(static_cast<int64_t>(pattern.output.find(label)));
-  op.replaceAllUsesWith(build.transpose(result, permutation));
+  auto heads = findHeads(build, pattern);
+  if (!heads)
+    return "queries, keys or values are not there once per sequence and head";
+
+  ArrayRef<int64_t> query = shapeOf(heads->query);
+  auto type = nn::typeOf(heads->query).clone({query[0], query[1], query[2], shapeOf(heads->value)[3]});
+  Value result = nn::AttentionOp::create(
+      builder, op.getLoc(), type, heads->query, heads->key, heads->value, buildValidKeys(builder, op.getLoc(), meaning), Value(),
+      Value(), builder.getF64FloatAttr(pattern.scale * heads->factor), meaning.causal ? builder.getUnitAttr() : UnitAttr(),
+      builder.getI64IntegerAttr(meaning.window), builder.getF64FloatAttr(pattern.softcap));
+
+  // The result as the second product has it: its heads apart, its dimensions in the equation's order.
+  std::string letters = pattern.probabilities.batch + pattern.probabilities.heads + pattern.probabilities.row + pattern.valueFeature;
+  SmallVector<int64_t> shape, permutation;
+  for (char letter : letters)
+    shape.push_back(shapeOf(op.getResult())[pattern.result.find(letter)]);
+  for (char letter : pattern.result)
+    permutation.push_back(static_cast<int64_t>(letters.find(letter)));
+  op.replaceAllUsesWith(build.transpose(build.reshape(result, shape), permutation));
   op.erase();
   return "";
 }

@@ -90,7 +90,7 @@ struct ShortenChain final : RewritePattern {
     if (!isRearrangement(op))
       return rewriter.notifyMatchFailure(op, "no view");
     Shape space = shapeOf(op->getResult(0));
-    SmallVector<Source> sources{{op->getResult(0), identityIndex(space.size(), space.size())}};
+    std::vector<Source> sources{{op->getResult(0), identityIndex(space.size(), space.size())}};
     while (isRearrangement(sources.back().value.getDefiningOp())) {
       auto source = stepThroughView(sources.back().value.getDefiningOp(), sources.back().index, space);
       if (!source)
