@@ -15,7 +15,9 @@ namespace graft {
 
 namespace {
 
-std::string equation(StringRef lhs, StringRef rhs, StringRef result) { return (lhs + "," + rhs + "->" + result).str(); }
+std::string equation(StringRef lhs, StringRef rhs, StringRef result) {
+  return (lhs + "," + rhs + "->" + result).str();
+}
 
 /// What an operand's labels and value are without the view that produces it; nothing if the view cannot be named away.
 struct Operand {
@@ -54,8 +56,8 @@ struct FoldOperands final : OpRewritePattern<nn::ContractOp> {
       return rewriter.notifyMatchFailure(op, "no operand is a transpose or broadcast that the equation can express");
     left = newLeft.value_or(left);
     right = newRight.value_or(right);
-    rewriter.replaceOpWithNewOp<nn::ContractOp>(op, op.getType(), equation(left.labels, right.labels, result), left.value,
-                                                right.value);
+    rewriter.replaceOpWithNewOp<nn::ContractOp>(op, op.getType(), equation(left.labels, right.labels, result),
+                                                left.value, right.value);
     return success();
   }
 };

@@ -1,8 +1,9 @@
 // Replaces proven attention masks by their definition.
 //
-// The idea: wherever a graph puts its mask (added to scores, selecting them, masking the softmax), the softmax gets one operand that
-// says which keys may be read, in one form for all models. What the mask means is proved by evaluating it (MaskProof.h), not
-// read off its nodes.
+// The idea: wherever a graph puts its mask (added to scores, selecting them, masking the softmax), the softmax gets one
+// operand that says which keys may be read, in one form for all models. What the mask means is proved by evaluating it
+// (MaskProof.h), not read off its nodes.
+#include "passes/import/FoldConstants.h"
 #include "passes/import/MaskProof.h"
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
@@ -68,19 +69,20 @@ private:
 };
 
 /// select(p is NaN, 0, p) is p if p is a masked softmax: a row without keys is 0 there, never NaN.
-void removeGuards(Value probabilities) {
-  for (Operation *user : llvm::make_early_inc_range(probabilities.getUsers())) {
+void bypassGuards(Value probabilities) {
+  SmallVector<arith::SelectOp> guards;
+  for (Operation *user : probabilities.getUsers()) {
     auto compare = dyn_cast<arith::CmpFOp>(user);
     if (!compare || compare.getPredicate() != arith::CmpFPredicate::UNO || compare.getLhs() != probabilities ||
         compare.getRhs() != probabilities)
       continue;
-    for (Operation *guard : llvm::make_early_inc_range(compare->getUsers()))
+    for (Operation *guard : compare->getUsers())
       if (auto select = dyn_cast<arith::SelectOp>(guard);
-          select && select.getCondition() == compare.getResult() && select.getFalseValue() == probabilities) {
-        select.replaceAllUsesWith(probabilities);
-        select.erase();
-      }
+          select && select.getCondition() == compare.getResult() && select.getFalseValue() == probabilities)
+        guards.push_back(select);
   }
+  for (arith::SelectOp guard : guards)
+    guard.replaceAllUsesWith(probabilities);
 }
 
 struct GiveMasksMeaning final : impl::GiveMasksMeaningBase<GiveMasksMeaning> {
@@ -97,6 +99,8 @@ struct GiveMasksMeaning final : impl::GiveMasksMeaningBase<GiveMasksMeaning> {
     for (nn::SoftmaxOp op : softmaxes)
       if (MaskedScores found = findMasks(op, prover); !found.masks.empty())
         replaceMasks(op, found, prover, table);
+    // Not before: the prover remembers values.
+    eraseDeadOperators(function.getBody().front());
   }
 
   void replaceMasks(nn::SoftmaxOp op, const MaskedScores &found, MaskProver &prover, MaskTable &table) {
@@ -116,7 +120,7 @@ struct GiveMasksMeaning final : impl::GiveMasksMeaningBase<GiveMasksMeaning> {
     if (meaning.allowsEverything())
       return;
     op.getMaskMutable().assign(table.get(op.getLoc(), meaning, shapeOf(found.scores)));
-    removeGuards(op.getResult());
+    bypassGuards(op.getResult());
   }
 };
 

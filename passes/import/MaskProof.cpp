@@ -11,7 +11,8 @@ using nn::shapeOf;
 
 namespace {
 
-/// A part of a mask: the mask is true where all its factors are. `views`, outermost first, lead from the mask to the value.
+/// A part of a mask: the mask is true where all its factors are. `views`, outermost first, lead from the mask to the
+/// value.
 struct Factor {
   Value value;
   SmallVector<Operation *> views;
@@ -89,7 +90,8 @@ std::optional<bool> isAllowed(const Tensor &values, int64_t k) {
   return added <= maskedBelow ? std::optional(false) : std::nullopt;
 }
 
-std::string FactorReader::entryAt(const PointValues &values, int64_t k, int64_t point, Table &table, uint8_t &entry) const {
+std::string FactorReader::entryAt(const PointValues &values, int64_t k, int64_t point, Table &table,
+                                  uint8_t &entry) const {
   auto zero = isAllowed(values.zero, k), one = isAllowed(values.one, k);
   int64_t from = values.sourceOf(k);
   if (!zero || !one)

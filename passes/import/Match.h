@@ -25,6 +25,7 @@ bool isElementwise(mlir::Operation *op);
 mlir::Value cloneElementwise(mlir::OpBuilder &builder, mlir::Operation *op, mlir::ValueRange operands);
 
 /// A constant of the same number and element type in another shape.
-mlir::Value splatOfShape(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value splat, llvm::ArrayRef<int64_t> shape);
+mlir::Value splatOfShape(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value splat,
+                         llvm::ArrayRef<int64_t> shape);
 
 } // namespace graft

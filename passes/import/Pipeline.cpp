@@ -39,7 +39,8 @@ LogicalResult runImportPasses(func::FuncOp function) {
 
 void registerImportPasses() {
   registerImportStagePasses();
-  PassPipelineRegistration<>("graft-import", "From operators as an exporter writes them to what they mean", buildImportPipeline);
+  PassPipelineRegistration<>("graft-import", "From operators as an exporter writes them to what they mean",
+                             buildImportPipeline);
 }
 
 } // namespace graft

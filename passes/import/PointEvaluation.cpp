@@ -48,7 +48,9 @@ Tensor take(const Tensor &from, const Points &points) {
   return out;
 }
 
-PointValues constantPoints(Tensor values) { return {values, values, {}}; }
+PointValues constantPoints(Tensor values) {
+  return {values, values, {}};
+}
 
 llvm::SmallBitVector dimensionsAboveOne(Value value) {
   ArrayRef<int64_t> shape = shapeOf(value);
@@ -123,8 +125,9 @@ llvm::SmallBitVector varyingThroughView(Operation *view, const llvm::SmallBitVec
 
 namespace {
 
-constexpr int maxDepth = 256;                   ///< operators on one path: the evaluation recurses
+constexpr int maxDepth = 256;                 ///< operators on one path: the evaluation recurses
 constexpr int64_t maxWork = int64_t{1} << 29; ///< points computed for one question
+constexpr int64_t stepCost = 1000;            ///< what a step costs beside its points, in points
 
 /// Does the argument hold 0 and 1 by its type or by its role?
 bool holdsBits(BlockArgument argument) {
@@ -199,13 +202,14 @@ const llvm::SmallBitVector &PointEvaluation::varying(Value value) {
 
 std::optional<PointValues> PointEvaluation::refuse(Value value) {
   Operation *op = value.getDefiningOp();
-  reason_ = op ? "'" + op->getName().getStringRef().str() + "' is not followed" : "it depends on an argument that is no mask";
+  reason_ =
+      op ? "'" + op->getName().getStringRef().str() + "' is not followed" : "it depends on an argument that is no mask";
   return std::nullopt;
 }
 
 std::optional<PointValues> PointEvaluation::evaluate(Value value, const Points &points) {
   Operation *op = value.getDefiningOp();
-  work_ += static_cast<int64_t>(points.size());
+  work_ += static_cast<int64_t>(points.size()) + stepCost;
   if (work_ > maxWork) {
     reason_ = "it takes too long to check";
     return std::nullopt;
@@ -227,9 +231,10 @@ std::optional<PointValues> PointEvaluation::evaluate(Value value, const Points &
   }
   if (auto iota = dyn_cast<nn::IotaOp>(op)) {
     Points along = mapPoints(points, shapeOf(value), [&](ArrayRef<int64_t> at) { return at[iota.getAxis()]; });
-    Tensor out = isa<FloatType>(nn::typeOf(value).getElementType())
-                     ? Tensor::floats({static_cast<int64_t>(along.size())}, std::vector<double>(along.begin(), along.end()))
-                     : Tensor::integers({static_cast<int64_t>(along.size())}, along);
+    Tensor out =
+        isa<FloatType>(nn::typeOf(value).getElementType())
+            ? Tensor::floats({static_cast<int64_t>(along.size())}, std::vector<double>(along.begin(), along.end()))
+            : Tensor::integers({static_cast<int64_t>(along.size())}, along);
     return constantPoints(out);
   }
   if (isView(op))
@@ -245,7 +250,8 @@ std::optional<PointValues> PointEvaluation::evaluate(Value value, const Points &
 
 std::optional<PointValues> PointEvaluation::evaluateGather(Operation *op, const Points &points) {
   auto gather = cast<nn::GatherOp>(op);
-  ArrayRef<int64_t> data = shapeOf(gather.getData()), indices = shapeOf(gather.getIndices()), out = shapeOf(gather.getResult());
+  ArrayRef<int64_t> data = shapeOf(gather.getData()), indices = shapeOf(gather.getIndices()),
+                    out = shapeOf(gather.getResult());
   int64_t axis = gather.getAxis();
   SmallVector<int64_t> indexStrides = denseStrides(indices), dataStrides = denseStrides(data);
   Points indexPoints = mapPoints(points, out, [&](ArrayRef<int64_t> at) {

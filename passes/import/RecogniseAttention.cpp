@@ -1,8 +1,10 @@
 // Finds attention between two products.
 //
-// The idea: the equations of the two products say which dimension is what, so that no layout is a case of its own. Keys and values are
-// followed through views with the head written as g R + r: where the r has vanished from the index, heads are not
-// repeated yet, and that value is what nn.attention takes. Scales met on the way (some graphs scale both sides by the root) join.
+// The idea: the equations of the two products say which dimension is what, so that no layout is a case of its own. Keys
+// and values are followed through views with the head written as g R + r: where the r has vanished from the index,
+// heads are not repeated yet, and that value is what nn.attention takes. Scales met on the way (some graphs scale both
+// sides by the root) join.
+#include "passes/import/FoldConstants.h"
 #include "passes/import/MaskProof.h"
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
@@ -124,7 +126,9 @@ struct Pattern {
   nn::SoftmaxOp softmax;
 };
 
-bool isScoreRank(size_t rank) { return rank == 4 || rank == 5; }
+bool isScoreRank(size_t rank) {
+  return rank == 4 || rank == 5;
+}
 
 /// The letter of `labels` that `others` lacks, if there is exactly one.
 std::optional<char> onlyIn(StringRef labels, StringRef others) {
@@ -187,7 +191,8 @@ bool matchFirstProduct(nn::ContractOp op, Pattern &out) {
   for (auto [queries, keys] : {std::pair(left, right), std::pair(right, left)}) {
     auto feature = onlyIn(keys.labels, result);
     if (!feature || !queries.labels.contains(*feature) || !queries.labels.contains(letters.row) ||
-        queries.labels.contains(letters.column) || !keys.labels.contains(letters.column) || keys.labels.contains(letters.row))
+        queries.labels.contains(letters.column) || !keys.labels.contains(letters.column) ||
+        keys.labels.contains(letters.row))
       continue;
     out.query = queries;
     out.key = keys;
@@ -218,7 +223,9 @@ Index operandIndex(const Side &side, const Letters &letters, char token, char fe
   return index;
 }
 
-int64_t sizeOf(const Side &side, char label) { return shapeOf(side.value)[side.labels.find(label)]; }
+int64_t sizeOf(const Side &side, char label) {
+  return shapeOf(side.value)[side.labels.find(label)];
+}
 
 /// Operands of nn.attention: heads grouped as far as they are in the graph.
 struct Heads {
@@ -237,13 +244,16 @@ std::optional<Heads> findHeads(nn::Build &build, Pattern &p) {
     if (heads % repeats != 0)
       continue;
     int64_t groups = heads / repeats, own = split ? repeats : 1;
-    Space querySpace{scores[0], heads / own, own, rows, features}, keySpace{scores[0], groups, repeats, columns, features},
+    Space querySpace{scores[0], heads / own, own, rows, features},
+        keySpace{scores[0], groups, repeats, columns, features},
         valueSpace{scores[0], groups, repeats, columns, valueFeatures};
-    auto query = followHeads(p.query.value, operandIndex(p.query, p.scores, p.scores.row, p.feature, own), querySpace, {true, true});
-    auto key = followHeads(p.key.value, operandIndex(p.key, p.scores, p.scores.column, p.feature, repeats), keySpace, {true, false});
+    auto query = followHeads(p.query.value, operandIndex(p.query, p.scores, p.scores.row, p.feature, own), querySpace,
+                             {true, true});
+    auto key = followHeads(p.key.value, operandIndex(p.key, p.scores, p.scores.column, p.feature, repeats), keySpace,
+                           {true, false});
     auto value = followHeads(p.value.value,
-                             operandIndex(p.value, p.probabilities, p.probabilities.column, p.valueFeature, repeats), valueSpace,
-                             {false, false});
+                             operandIndex(p.value, p.probabilities, p.probabilities.column, p.valueFeature, repeats),
+                             valueSpace, {false, false});
     if (query && key && value)
       return Heads{buildHeads(build, *query, querySpace, heads), buildHeads(build, *key, keySpace, groups),
                    buildHeads(build, *value, valueSpace, groups), query->factor * key->factor};
@@ -265,6 +275,8 @@ struct RecogniseAttention final : impl::RecogniseAttentionBase<RecogniseAttentio
       if (StringRef why = replace(op, pattern, prover); !why.empty())
         op.emitRemark() << "not recognised as attention: " << why;
     }
+    // Not before: the prover remembers values.
+    eraseDeadOperators(getOperation().getBody().front());
   }
 
   /// Empty on success, otherwise what is missing.
@@ -295,19 +307,20 @@ StringRef RecogniseAttention::replace(nn::ContractOp op, Pattern &pattern, MaskP
   ArrayRef<int64_t> query = shapeOf(heads->query);
   auto type = nn::typeOf(heads->query).clone({query[0], query[1], query[2], shapeOf(heads->value)[3]});
   Value result = nn::AttentionOp::create(
-      builder, op.getLoc(), type, heads->query, heads->key, heads->value, buildValidKeys(builder, op.getLoc(), meaning), Value(),
-      Value(), builder.getF64FloatAttr(pattern.scale * heads->factor), meaning.causal ? builder.getUnitAttr() : UnitAttr(),
-      builder.getI64IntegerAttr(meaning.window), builder.getF64FloatAttr(pattern.softcap));
+      builder, op.getLoc(), type, heads->query, heads->key, heads->value, buildValidKeys(builder, op.getLoc(), meaning),
+      Value(), Value(), builder.getF64FloatAttr(pattern.scale * heads->factor),
+      meaning.causal ? builder.getUnitAttr() : UnitAttr(), builder.getI64IntegerAttr(meaning.window),
+      builder.getF64FloatAttr(pattern.softcap));
 
   // The result as the second product has it: its heads apart, its dimensions in the equation's order.
-  std::string letters = pattern.probabilities.batch + pattern.probabilities.heads + pattern.probabilities.row + pattern.valueFeature;
+  std::string letters =
+      pattern.probabilities.batch + pattern.probabilities.heads + pattern.probabilities.row + pattern.valueFeature;
   SmallVector<int64_t> shape, permutation;
   for (char letter : letters)
     shape.push_back(shapeOf(op.getResult())[pattern.result.find(letter)]);
   for (char letter : pattern.result)
     permutation.push_back(static_cast<int64_t>(letters.find(letter)));
   op.replaceAllUsesWith(build.transpose(build.reshape(result, shape), permutation));
-  op.erase();
   return "";
 }
 

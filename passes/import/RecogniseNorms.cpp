@@ -39,7 +39,8 @@ Value meanOperand(Value value) {
     return {};
   ArrayRef<int64_t> shape = shapeOf(sum.getInput());
   bool last = sum.getAxes().size() == 1 && sum.getAxes()[0] == static_cast<int64_t>(shape.size()) - 1;
-  return last && std::abs(mean.factor * static_cast<double>(shape.back()) - 1) <= factorTolerance ? sum.getInput() : Value();
+  return last && std::abs(mean.factor * static_cast<double>(shape.back()) - 1) <= factorTolerance ? sum.getInput()
+                                                                                                  : Value();
 }
 
 bool isPower(Value value, Value base, double exponent) {
@@ -134,7 +135,8 @@ struct RecogniseNorms final : impl::RecogniseNormsBase<RecogniseNorms> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<RMSNormFromProduct, RMSNormFromQuotient, LayerNormFromCentred>(&getContext());
-    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns), GreedyRewriteConfig().enableConstantCSE(false))))
+    if (failed(
+            applyPatternsGreedily(getOperation(), std::move(patterns), GreedyRewriteConfig().enableConstantCSE(false))))
       signalPassFailure();
   }
 };

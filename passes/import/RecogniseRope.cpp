@@ -1,8 +1,9 @@
 // Finds rotary position embeddings in arithmetic.
 //
-// The idea: the tables of cosines and sines repeat each angle, once per half or once per neighbour. Whether they do is a property of
-// how they are computed, followed through the operators (or read off the elements of a constant), and the same walk rebuilds
-// them with each angle once.
+// The idea: the tables of cosines and sines repeat each angle, once per half or once per neighbour. Whether they do is
+// a property of how they are computed, followed through the operators (or read off the elements of a constant), and the
+// same walk rebuilds them with each angle once.
+#include "passes/import/FoldConstants.h"
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
 
@@ -24,8 +25,12 @@ using nn::shapeOf;
 /// Which elements of the last dimension form a pair: i and i + D/2, or 2i and 2i + 1.
 enum class Pairing : uint8_t { Halves, Neighbours };
 
-int64_t lastSize(Value value) { return shapeOf(value).back(); }
-int64_t lastAxis(Value value) { return static_cast<int64_t>(shapeOf(value).size()) - 1; }
+int64_t lastSize(Value value) {
+  return shapeOf(value).back();
+}
+int64_t lastAxis(Value value) {
+  return static_cast<int64_t>(shapeOf(value).size()) - 1;
+}
 
 SmallVector<int64_t> withLast(ArrayRef<int64_t> shape, int64_t last) {
   SmallVector<int64_t> out(shape);
@@ -83,7 +88,8 @@ Value Tables::build(Value table, Pairing pairing, int depth) {
       return {};
     Value half = once(data, pairing, depth + 1);
     auto type = nn::typeOf(table).clone(withLast(shapeOf(table), lastSize(table) / 2));
-    return half ? Value(nn::GatherOp::create(builder, op->getLoc(), type, half, gather.getIndices(), gather.getAxis())) : Value();
+    return half ? Value(nn::GatherOp::create(builder, op->getLoc(), type, half, gather.getIndices(), gather.getAxis()))
+                : Value();
   }
   if (!isElementwise(op))
     return {};
@@ -104,7 +110,8 @@ Value Tables::fromConstant(OpBuilder &builder, Value table, DenseElementsAttr el
   Tensor all = nn::tensorFromAttribute(elements), one = all.zeros(Tensor::Shape(shape.begin(), shape.end()));
   for (int64_t k = 0; k < one.size(); ++k) {
     int64_t row = k / half * size, i = k % half;
-    int64_t first = row + (pairing == Pairing::Halves ? i : 2 * i), second = first + (pairing == Pairing::Halves ? half : 1);
+    int64_t first = row + (pairing == Pairing::Halves ? i : 2 * i),
+            second = first + (pairing == Pairing::Halves ? half : 1);
     if (all.at(first) != all.at(second))
       return {};
     one.copyElement(k, all, first);
@@ -130,13 +137,15 @@ Value Tables::fromReshape(nn::Build &build, nn::ReshapeOp op, Pairing pairing, i
     Value half = once(input, pairing, depth + 1);
     return half ? build.reshape(half, shape) : Value();
   }
-  // [..., D/2, 2] with the 2 repeated, as [..., D]: neighbours are equal. [..., 2, D/2] with the 2 repeated: halves are.
+  // [..., D/2, 2] with the 2 repeated, as [..., D]: neighbours are equal. [..., 2, D/2] with the 2 repeated: halves
+  // are.
   auto repeated = input.getDefiningOp<nn::BroadcastOp>();
   ArrayRef<int64_t> wide = shapeOf(input);
   if (!repeated || wide.size() < 2)
     return {};
   int64_t pair = lastAxis(input) - (pairing == Pairing::Halves ? 1 : 0);
-  if (wide[pair] != 2 || wide[wide.size() - 1] * wide[wide.size() - 2] != size || llvm::is_contained(repeated.getDimensions(), pair))
+  if (wide[pair] != 2 || wide[wide.size() - 1] * wide[wide.size() - 2] != size ||
+      llvm::is_contained(repeated.getDimensions(), pair))
     return {};
   SmallVector<int64_t> once(wide), dimensions;
   once.erase(once.begin() + pair);
@@ -147,7 +156,8 @@ Value Tables::fromReshape(nn::Build &build, nn::ReshapeOp op, Pairing pairing, i
 
 //===-- Rotation --------------------------------------------------------------------------------------------------===//
 
-/// True if `value` is every `step`-th of D/2 elements of x's last dimension from `start` on, and everything in the others.
+/// True if `value` is every `step`-th of D/2 elements of x's last dimension from `start` on, and everything in the
+/// others.
 bool isHalfOf(Value value, Value x, int64_t start, int64_t step) {
   auto slice = value.getDefiningOp<nn::SliceOp>();
   if (!slice || slice.getInput() != x || 2 * lastSize(value) != lastSize(x))
@@ -180,7 +190,8 @@ std::optional<Pairing> rotationOf(Value value, Value x) {
     return std::nullopt;
   int64_t half = lastSize(x) / 2;
   auto isPair = [&](nn::ConcatOp concat, int64_t start, int64_t step) {
-    if (!concat || concat.getInputs().size() != 2 || static_cast<int64_t>(concat.getAxis()) != lastAxis(concat.getResult()))
+    if (!concat || concat.getInputs().size() != 2 ||
+        static_cast<int64_t>(concat.getAxis()) != lastAxis(concat.getResult()))
       return false;
     Value first = withoutUnitDimension(concat.getInputs()[0]), second = withoutUnitDimension(concat.getInputs()[1]);
     Value minus = negated(first);
@@ -212,7 +223,6 @@ bool replaceRotation(arith::AddFOp op, Tables &tables) {
     OpBuilder builder(op);
     op.replaceAllUsesWith(
         Value(nn::RopeOp::create(builder, op.getLoc(), x.getType(), x, c, s, pairing == Pairing::Neighbours)));
-    op.erase();
     return true;
   };
   for (auto [plain, turned] : {std::pair(left, right), std::pair(right, left)})
@@ -230,6 +240,8 @@ struct RecogniseRope final : impl::RecogniseRopeBase<RecogniseRope> {
     getOperation().walk([&](arith::AddFOp op) { sums.push_back(op); });
     for (arith::AddFOp op : sums)
       replaceRotation(op, tables);
+    // Not before: the tables remember values.
+    eraseDeadOperators(getOperation().getBody().front());
   }
 };
 

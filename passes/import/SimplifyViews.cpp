@@ -1,8 +1,8 @@
 // Shortens chains of views and drops arithmetic that does nothing.
 //
-// The idea: a chain of views is a map from the result's coordinates to the source's (passes/lower/Indexing.h). The map is computed
-// once, and if a single operator has the same map it replaces the whole chain: no rule per pair of operators. To make
-// chains meet, views move below element-wise operators, towards the end of the function.
+// The idea: a chain of views is a map from the result's coordinates to the source's (passes/lower/Indexing.h). The map
+// is computed once, and if a single operator has the same map it replaces the whole chain: no rule per pair of
+// operators. To make chains meet, views move below element-wise operators, towards the end of the function.
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
 #include "passes/lower/Indexing.h"
@@ -58,7 +58,8 @@ bool isRowMajor(const Source &source, Shape space) {
   return strides.offset == 0;
 }
 
-/// One operator (or none) that gives a value of shape `space` from the source by its map; null if there is no such operator.
+/// One operator (or none) that gives a value of shape `space` from the source by its map; null if there is no such
+/// operator.
 Value asOneView(nn::Build &build, const Source &source, Shape space) {
   Shape shape = shapeOf(source.value);
   int64_t elements = nn::typeOf(source.value).getNumElements(), points = 1;
@@ -69,7 +70,8 @@ Value asOneView(nn::Build &build, const Source &source, Shape space) {
   auto dims = coordinates(source, space);
   if (!dims)
     return {};
-  bool increasing = llvm::all_of(llvm::seq<size_t>(1, dims->size()), [&](size_t d) { return (*dims)[d - 1] < (*dims)[d]; });
+  bool increasing =
+      llvm::all_of(llvm::seq<size_t>(1, dims->size()), [&](size_t d) { return (*dims)[d - 1] < (*dims)[d]; });
   if (increasing)
     return build.broadcast(source.value, space, *dims);
   if (shape.size() != space.size())
@@ -80,7 +82,9 @@ Value asOneView(nn::Build &build, const Source &source, Shape space) {
   return llvm::is_contained(permutation, -1) ? Value() : build.transpose(source.value, permutation);
 }
 
-bool isRearrangement(Operation *op) { return op && isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp>(op); }
+bool isRearrangement(Operation *op) {
+  return op && isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp>(op);
+}
 
 /// The longest chain that ends in `op` and is one operator, or nothing.
 struct ShortenChain final : RewritePattern {
@@ -155,7 +159,8 @@ struct SinkBelowElementwise final : RewritePattern {
     Value result = cloneElementwise(rewriter, op, operands);
     nn::Build build(rewriter, op->getLoc());
     auto broadcast = dyn_cast<nn::BroadcastOp>(view);
-    rewriter.replaceOp(op, broadcast ? build.broadcast(result, full, broadcast.getDimensions()) : build.reshape(result, full));
+    rewriter.replaceOp(op, broadcast ? build.broadcast(result, full, broadcast.getDimensions())
+                                     : build.reshape(result, full));
     return success();
   }
 };
