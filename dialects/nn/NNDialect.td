@@ -31,4 +31,12 @@ class NNOp<string mnemonic, list<Trait> traits = []> : Op<NNDialect, mnemonic, !
     DeclareOpInterfaceMethods<DifferentiableOpInterface>, DeclareOpInterfaceMethods<ShardingRuleOpInterface>,
     DeclareOpInterfaceMethods<CostOpInterface>, DeclareOpInterfaceMethods<EvaluateOpInterface>], traits)>;
 
+// Here, not in NNOps.td, because reductions of rl have it too.
+def ReduceKind : I32EnumAttr<"ReduceKind", "how elements are combined", [
+    I32EnumAttrCase<"Sum", 0, "sum">, I32EnumAttrCase<"Max", 1, "max">, I32EnumAttrCase<"Min", 2, "min">, I32EnumAttrCase<"Prod", 3, "prod">]> {
+  let cppNamespace = "::graft::nn";
+  let genSpecializedAttr = 0;
+}
+def ReduceKindAttr : EnumAttr<NNDialect, ReduceKind, "reduce_kind">;
+
 #endif

@@ -137,13 +137,6 @@ def IotaOp : NNOp<"iota"> {
 
 //===-- Reductions and scans --------------------------------------------------------------------------------------===//
 
-def ReduceKind : I32EnumAttr<"ReduceKind", "how elements are combined", [
-    I32EnumAttrCase<"Sum", 0, "sum">, I32EnumAttrCase<"Max", 1, "max">, I32EnumAttrCase<"Min", 2, "min">, I32EnumAttrCase<"Prod", 3, "prod">]> {
-  let cppNamespace = "::graft::nn";
-  let genSpecializedAttr = 0;
-}
-def ReduceKindAttr : EnumAttr<NNDialect, ReduceKind, "reduce_kind">;
-
 def ReduceOp : NNOp<"reduce", [InferTypeOpAdaptor]> {
   let summary = "combine elements along dimensions";
   let description = [{

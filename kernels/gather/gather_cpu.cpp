@@ -24,7 +24,7 @@ int64_t gatherRows(const RowsShape &shape, const void *index, const float *table
     int64_t row = indexAt(index, shape.indexBytes, i);
     if (row < 0 || row >= shape.rows)
       remember(bad, i);
-    else
+    else if (shape.width > 0)
       std::memcpy(out + i * shape.width, table + row * shape.pitch, bytesOf(shape.width));
   }
   return bad;
@@ -32,7 +32,7 @@ int64_t gatherRows(const RowsShape &shape, const void *index, const float *table
 
 int64_t scatterAddRows(const RowsShape &shape, const void *index, const float *values, float *table, bool overwrite,
                        int64_t begin, int64_t end) {
-  if (overwrite)
+  if (overwrite && begin < end)
     for (int64_t row = 0; row < shape.rows; ++row)
       std::memset(table + row * shape.pitch + begin, 0, bytesOf(end - begin));
   auto *add = vectorFunctions().addTo;
@@ -64,7 +64,7 @@ int64_t scatterAddElements(const ElementsShape &shape, const void *index, const 
                            bool overwrite, int64_t begin, int64_t end) {
   int64_t bad = -1;
   for (int64_t row = begin; row < end; ++row) {
-    if (overwrite)
+    if (overwrite && shape.columns > 0)
       std::memset(target + row * shape.pitch, 0, bytesOf(shape.columns));
     for (int64_t i = row * shape.picks; i < (row + 1) * shape.picks; ++i) {
       int64_t column = indexAt(index, shape.indexBytes, i);

@@ -151,9 +151,11 @@ Value power(Formula &m, Value x, Value y) {
   defined = arith::OrIOp::create(m.b, defined, m.compare(P::OGE, x, zero));
   value = m.select(isInteger, signedValue, value);
   value = m.select(defined, value, m.constant(m.f, std::numeric_limits<double>::quiet_NaN()));
-  // NaN operands give NaN, except pow(1, y) = pow(x, 0) = 1.
+  // NaN operands give NaN, except pow(1, y) = pow(x, 0) = 1; and pow(-1, infinity) = 1.
   value = m.select(m.compare(P::UNO, x, y), m.add(x, y), value);
   Value isOne = arith::OrIOp::create(m.b, m.compare(P::OEQ, x, one), m.compare(P::OEQ, y, zero));
+  Value turns = arith::AndIOp::create(m.b, m.compare(P::OEQ, base, one), m.compare(P::OEQ, m.abs(y), infinite));
+  isOne = arith::OrIOp::create(m.b, isOne, turns);
   return m.select(isOne, one, value);
 }
 

@@ -1,13 +1,5 @@
 // See CompileKernels.h.
 #include "passes/codegen/CompileKernels.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
@@ -97,11 +89,6 @@ Result<CpuLevel> hostCpuLevel() {
   if (has({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}))
     return CpuLevel::X86_64_V4;
   return CpuLevel::X86_64_V3;
-}
-
-void registerCodegenDialects(DialectRegistry &registry) {
-  registry.insert<rt::RTDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect,
-                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
 }
 
 Result<CompiledKernels> compileRowPrograms(ModuleOp module, const CodegenOptions &options) {

@@ -7,13 +7,10 @@
 #pragma once
 
 #include "dialects/rt/RTOps.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "runtime/base/Status.h"
 #include <string>
 #include <vector>
-
-namespace mlir {
-class DialectRegistry;
-} // namespace mlir
 
 namespace graft {
 
@@ -47,9 +44,6 @@ struct CompiledKernels {
 
 /// The C type of an exported function; see rt.row_program.
 using KernelFunction = void (*)(void *const *operands, int64_t unitBegin, int64_t unitEnd);
-
-/// The dialects that this stage's passes create: rt, arith, cf, func, LLVM, math, memref, scf, vector.
-void registerCodegenDialects(mlir::DialectRegistry &registry);
 
 /// Compiles the row programs directly in `module`, which is not changed. Deterministic: same module and level, same
 /// bytes. Errors: Unsupported when a kernel would need a library function; Internal when a program does not verify or a

@@ -1,16 +1,19 @@
 // Links object files in memory to a shared object, with lld in this process.
 //
-// lld reads inputs from file descriptors (/proc/self/fd/N of a memfd), but renames a temporary file onto its output,
+// lld reads inputs from file descriptors (/proc/PID/fd/N of a memfd), but renames a temporary file onto its output,
 // which is why the output is a real file in a temporary directory of its own, read back and removed.
 #include "lld/Common/Driver.h"
 #include "passes/codegen/NativeCode.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Program.h"
 #include <mutex>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef GRAFT_LINKER_PROCESS
 LLD_HAS_DRIVER(elf)
+#endif
 
 namespace graft {
 namespace {
@@ -35,7 +38,7 @@ public:
       close(descriptor_);
   }
   bool ok() const { return descriptor_ >= 0; }
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+  std::string path() const { return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(descriptor_); }
 
 private:
   int descriptor_;
@@ -59,15 +62,23 @@ private:
   std::error_code error_;
 };
 
-Status runLinker(llvm::ArrayRef<MemoryFile> inputs, const std::string &output) {
-  std::vector<std::string> arguments = {
-      "ld.lld",      "-shared", "--strip-all", "--hash-style=gnu", "--build-id=none",    "--threads=1", "-z",
-      "noexecstack", "-z",      "now",         "--no-undefined",   "-soname=kernels.so", "-o",          output};
-  for (const MemoryFile &input : inputs)
-    arguments.push_back(input.path());
+#ifdef GRAFT_LINKER_PROCESS
+/// Runs ld.lld as a process. Only in sanitizer builds: lld's archive and our instrumented code would share LLVM's
+/// inline functions, whose allocators differ with the sanitizer.
+Status callLinker(llvm::ArrayRef<llvm::StringRef> arguments) {
+  std::string error;
+  int code = llvm::sys::ExecuteAndWait(GRAFT_LINKER_PROCESS, arguments, std::nullopt, {}, 0, 0, &error);
+  if (code != 0)
+    return Status::error(Code::Internal,
+                         "kernels cannot be linked: ld.lld ended with " + std::to_string(code) + " " + error);
+  return Status::ok();
+}
+#else
+/// Calls lld, one call at a time.
+Status callLinker(llvm::ArrayRef<llvm::StringRef> arguments) {
   std::vector<const char *> pointers;
-  for (const std::string &argument : arguments)
-    pointers.push_back(argument.c_str());
+  for (llvm::StringRef argument : arguments)
+    pointers.push_back(argument.data());
   static std::mutex mutex;
   static bool broken = false;
   std::lock_guard lock(mutex);
@@ -80,6 +91,26 @@ Status runLinker(llvm::ArrayRef<MemoryFile> inputs, const std::string &output) {
   if (result.retCode != 0)
     return Status::error(Code::Internal, "kernels cannot be linked: " + messages);
   return Status::ok();
+}
+#endif
+
+Status runLinker(llvm::ArrayRef<MemoryFile> inputs, const std::string &output) {
+  std::vector<std::string> arguments = {"ld.lld",
+                                        "-shared",
+                                        "--strip-all",
+                                        "--hash-style=gnu",
+                                        "--build-id=none",
+                                        "--threads=1",
+                                        "-z",
+                                        "noexecstack",
+                                        "-z",
+                                        "now",
+                                        "--no-undefined",
+                                        "-o",
+                                        output};
+  for (const MemoryFile &input : inputs)
+    arguments.push_back(input.path());
+  return callLinker(std::vector<llvm::StringRef>(arguments.begin(), arguments.end()));
 }
 
 } // namespace

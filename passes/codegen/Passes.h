@@ -5,6 +5,7 @@
 #include <memory>
 
 namespace mlir {
+class DialectRegistry;
 class OpPassManager;
 } // namespace mlir
 
@@ -15,6 +16,9 @@ namespace graft {
 
 /// From row programs to the LLVM dialect for a CPU. Named `graft-compile-row-programs` on the command line.
 void buildRowProgramPipeline(mlir::OpPassManager &manager);
+
+/// The dialects that this stage reads and creates: rt, arith, cf, func, LLVM, math, memref, scf, vector.
+void registerCodegenDialects(mlir::DialectRegistry &registry);
 
 /// Registers this stage's passes and its pipeline with the process, for graft-opt.
 void registerCodegenPasses();

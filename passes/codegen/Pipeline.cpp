@@ -1,7 +1,14 @@
 // The order of code generation for a CPU, with the reason of each step.
+#include "dialects/rt/RTDialect.h"
 #include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "passes/codegen/Passes.h"
@@ -31,6 +38,11 @@ void buildRowProgramPipeline(OpPassManager &manager) {
   functionOptions.useBarePtrCallConv = true; // one pointer per buffer; shapes are static
   manager.addPass(createConvertFuncToLLVMPass(functionOptions));
   manager.addPass(createReconcileUnrealizedCastsPass());
+}
+
+void registerCodegenDialects(DialectRegistry &registry) {
+  registry.insert<rt::RTDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect,
+                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
 }
 
 void registerCodegenPasses() {

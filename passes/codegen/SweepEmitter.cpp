@@ -15,7 +15,7 @@ namespace graft {
 
 Value elementIndex(OpBuilder &builder, Location loc, const RowPointer &pointer, Value column) {
   if (pointer.base && column)
-    return arith::AddIOp::create(builder, loc, pointer.base, column);
+    return builder.createOrFold<arith::AddIOp>(loc, pointer.base, column);
   Value only = pointer.base ? pointer.base : column;
   return only ? only : arith::ConstantIndexOp::create(builder, loc, 0);
 }

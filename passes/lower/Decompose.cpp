@@ -3,6 +3,7 @@
 
 #include "dialects/nn/AttentionForm.h"
 #include "dialects/rl/RLDialect.h"
+#include "passes/objective/DecomposeObjective.h"
 
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -28,13 +29,21 @@ template <typename Op, Value (*formula)(Build &, Op)> struct Decompose final : O
   }
 };
 
-int64_t lastAxis(Value value) { return nn::typeOf(value).getRank() - 1; }
+int64_t lastAxis(Value value) {
+  return nn::typeOf(value).getRank() - 1;
+}
 
-Value rowMean(Build &b, Value x) { return b.scale(b.sum(x, {lastAxis(x)}), 1.0 / static_cast<double>(nn::shapeOf(x).back())); }
+Value rowMean(Build &b, Value x) {
+  return b.scale(b.sum(x, {lastAxis(x)}), 1.0 / static_cast<double>(nn::shapeOf(x).back()));
+}
 
-Value spread(Build &b, Value row, Value like) { return b.broadcastAlong(row, nn::shapeOf(like), {lastAxis(like)}); }
+Value spread(Build &b, Value row, Value like) {
+  return b.broadcastAlong(row, nn::shapeOf(like), {lastAxis(like)});
+}
 
-Value attention(Build &b, nn::AttentionOp op) { return nn::buildAttentionResult(b, op, nn::buildAttentionForm(b, op)); }
+Value attention(Build &b, nn::AttentionOp op) {
+  return nn::buildAttentionResult(b, op, nn::buildAttentionForm(b, op));
+}
 
 /// Softmax along another dimension than the last: turned so that it is the last.
 template <typename Op> Value turned(Build &b, Op op, Value mask, Value (*alongLast)(Build &, Value, Value)) {
@@ -69,14 +78,20 @@ Value logSoftmaxAlongLast(Build &b, Value x, Value) {
   return b.sub(centered, spread(b, b.log(b.sum(b.exp(centered), {last})), x));
 }
 
-Value softmax(Build &b, nn::SoftmaxOp op) { return turned(b, op, op.getMask(), softmaxAlongLast); }
-Value logSoftmax(Build &b, nn::LogSoftmaxOp op) { return turned(b, op, Value(), logSoftmaxAlongLast); }
+Value softmax(Build &b, nn::SoftmaxOp op) {
+  return turned(b, op, op.getMask(), softmaxAlongLast);
+}
+Value logSoftmax(Build &b, nn::LogSoftmaxOp op) {
+  return turned(b, op, Value(), logSoftmaxAlongLast);
+}
 
 Value normalized(Build &b, Value x, double epsilon) {
   Value mean = rowMean(b, b.mul(x, x));
   return b.mul(x, spread(b, b.rsqrt(b.add(mean, b.like(mean, epsilon))), x));
 }
-Value rmsNorm(Build &b, nn::RMSNormOp op) { return normalized(b, op.getInput(), op.getEpsilon().convertToDouble()); }
+Value rmsNorm(Build &b, nn::RMSNormOp op) {
+  return normalized(b, op.getInput(), op.getEpsilon().convertToDouble());
+}
 Value layerNorm(Build &b, nn::LayerNormOp op) {
   Value x = op.getInput();
   return normalized(b, b.sub(x, spread(b, rowMean(b, x), x)), op.getEpsilon().convertToDouble());
@@ -97,7 +112,9 @@ Value rope(Build &b, nn::RopeOp op) {
     Value x1 = part(0), x2 = part(1);
     auto halves = llvm::to_vector(nn::shapeOf(turned));
     halves[last] = 1;
-    Value y = b.concat({b.reshape(b.sub(b.mul(x1, c), b.mul(x2, s)), halves), b.reshape(b.add(b.mul(x2, c), b.mul(x1, s)), halves)}, last);
+    Value y = b.concat(
+        {b.reshape(b.sub(b.mul(x1, c), b.mul(x2, s)), halves), b.reshape(b.add(b.mul(x2, c), b.mul(x1, s)), halves)},
+        last);
     return b.reshape(b.transpose(y, swap), shape);
   }
   Value x1 = b.sliceAxis(x, last, 0, half), x2 = b.sliceAxis(x, last, half, half);
@@ -117,13 +134,84 @@ Value softplus(Build &b, nn::SoftplusOp op) {
   return b.add(b.max(x, b.like(x, 0)), math::Log1pOp::create(b.builder, b.loc, e));
 }
 
-/// Kernels reduce the last dimension and others in different ways: the last goes first, alone.
+/// Kernels fold the last dimension by any reduction, and sum others in float32: a reduction over the last and others is
+/// split, and any other over leading dimensions is turned so that they are the last one.
 Value splitReduction(Build &b, nn::ReduceOp op) {
   auto axes = llvm::to_vector(op.getAxes());
-  if (axes.size() < 2 || axes.back() != lastAxis(op.getInput()))
+  Value x = op.getInput();
+  auto shape = nn::shapeOf(x);
+  if (axes.empty())
+    return x;
+  if (axes.back() == lastAxis(x)) {
+    if (axes.size() == 1)
+      return {};
+    int64_t last = axes.pop_back_val();
+    return b.reduce(op.getKind(), b.reduce(op.getKind(), x, {last}), axes);
+  }
+  if (op.getKind() == nn::ReduceKind::Sum && getElementTypeOrSelf(x.getType()).isF32())
     return {};
-  int64_t last = axes.pop_back_val();
-  return b.reduce(op.getKind(), b.reduce(op.getKind(), op.getInput(), {last}), axes);
+  SmallVector<int64_t> order, sizes;
+  int64_t reduced = 1;
+  for (int64_t d = 0; d <= lastAxis(x); ++d)
+    if (!llvm::is_contained(axes, d)) {
+      order.push_back(d);
+      sizes.push_back(shape[d]);
+    }
+  for (int64_t d : axes) {
+    order.push_back(d);
+    reduced *= shape[d];
+  }
+  sizes.push_back(reduced);
+  return b.reduce(op.getKind(), b.reshape(b.transpose(x, order), sizes), {static_cast<int64_t>(sizes.size()) - 1});
+}
+
+/// A running sum is a masked sum over [.., i, j]: quadratic, but a row program. Scans of long sequences are a kernel of
+/// a later day.
+Value cumsum(Build &b, nn::CumsumOp op) {
+  Value x = op.getInput();
+  int64_t axis = op.getAxis(), last = lastAxis(x);
+  SmallVector<int64_t> swap = llvm::to_vector(llvm::seq<int64_t>(0, last + 1));
+  std::swap(swap[axis], swap[last]);
+  Value turned = axis == last ? x : b.transpose(x, swap);
+  auto square = llvm::to_vector(nn::shapeOf(turned));
+  square.push_back(square.back());
+  Type i64 = b.builder.getI64Type();
+  Value i = b.iota(square, last, i64), j = b.iota(square, last + 1, i64);
+  using P = arith::CmpIPredicate;
+  P predicate = op.getReverse() ? (op.getExclusive() ? P::sgt : P::sge) : (op.getExclusive() ? P::slt : P::sle);
+  Value terms = b.selectOrZero(b.compare(predicate, j, i), b.broadcastAlong(turned, square, {last}));
+  Value sums = b.sum(terms, {last + 1});
+  return axis == last ? sums : b.transpose(sums, swap);
+}
+
+/// Rows of booleans are gathered as numbers (exactly 0 and 1); another axis than the first is brought to the front.
+Value gather(Build &b, nn::GatherOp op) {
+  Value data = op.getData();
+  Type element = getElementTypeOrSelf(data.getType());
+  auto take = [&](Value table) {
+    SmallVector<int64_t> shape(nn::shapeOf(op.getIndices()));
+    llvm::append_range(shape, nn::shapeOf(table).drop_front());
+    return nn::GatherOp::create(b.builder, b.loc, nn::typeOf(table).clone(shape), table, op.getIndices(), 0)
+        .getResult();
+  };
+  if (element.isInteger(1))
+    return b.cast(nn::GatherOp::create(b.builder, b.loc, nn::typeOf(op.getResult()).clone(b.builder.getF32Type()),
+                                       b.cast(data, b.builder.getF32Type()), op.getIndices(), op.getAxis()),
+                  element);
+  int64_t axis = op.getAxis(), rank = nn::typeOf(data).getRank(), indexRank = nn::typeOf(op.getIndices()).getRank();
+  if (axis == 0)
+    return {};
+  SmallVector<int64_t> toFront = {axis}, back;
+  for (int64_t d = 0; d < rank; ++d)
+    if (d != axis)
+      toFront.push_back(d);
+  for (int64_t d = 0; d < axis; ++d)
+    back.push_back(indexRank + d);
+  for (int64_t d = 0; d < indexRank; ++d)
+    back.push_back(d);
+  for (int64_t d = axis; d < rank - 1; ++d)
+    back.push_back(indexRank + d);
+  return b.transpose(take(b.transpose(data, toFront)), back);
 }
 
 struct DecomposeTokenLogprobs final : OpRewritePattern<rl::TokenLogprobsOp> {
@@ -135,7 +223,8 @@ struct DecomposeTokenLogprobs final : OpRewritePattern<rl::TokenLogprobsOp> {
     Type i64 = rewriter.getI64Type();
     Value max = b.reduce(nn::ReduceKind::Max, z, {last});
     Value centered = b.sub(z, spread(b, max, z)), e = b.exp(centered);
-    Value isLabel = b.compare(arith::CmpIPredicate::eq, b.iota(nn::shapeOf(z), last, i64), spread(b, b.cast(op.getLabels(), i64), z));
+    Value isLabel = b.compare(arith::CmpIPredicate::eq, b.iota(nn::shapeOf(z), last, i64),
+                              spread(b, b.cast(op.getLabels(), i64), z));
     Value sum = b.sum(e, {last}), logSum = b.log(sum);
     Value chosen = b.sum(b.selectOrZero(isLabel, centered), {last});
     // p log p is 0 where p is 0, also when the logit is -inf.
@@ -152,9 +241,13 @@ LogicalResult decompose(func::FuncOp function, bool onlyAttention) {
   RewritePatternSet patterns(function.getContext());
   patterns.add<Decompose<nn::AttentionOp, attention>>(patterns.getContext());
   if (!onlyAttention)
-    patterns.add<Decompose<nn::SoftmaxOp, softmax>, Decompose<nn::LogSoftmaxOp, logSoftmax>, Decompose<nn::RMSNormOp, rmsNorm>,
-                 Decompose<nn::LayerNormOp, layerNorm>, Decompose<nn::RopeOp, rope>, Decompose<nn::SigmoidOp, sigmoid>,
-                 Decompose<nn::SoftplusOp, softplus>, Decompose<nn::ReduceOp, splitReduction>, DecomposeTokenLogprobs>(patterns.getContext());
+    patterns.add<Decompose<nn::SoftmaxOp, softmax>, Decompose<nn::LogSoftmaxOp, logSoftmax>,
+                 Decompose<nn::RMSNormOp, rmsNorm>, Decompose<nn::LayerNormOp, layerNorm>, Decompose<nn::RopeOp, rope>,
+                 Decompose<nn::SigmoidOp, sigmoid>, Decompose<nn::SoftplusOp, softplus>,
+                 Decompose<nn::ReduceOp, splitReduction>, Decompose<nn::CumsumOp, cumsum>,
+                 Decompose<nn::GatherOp, gather>, DecomposeTokenLogprobs>(patterns.getContext());
+  if (!onlyAttention)
+    populateObjectiveDecompositions(patterns);
   return applyPatternsGreedily(function, std::move(patterns));
 }
 

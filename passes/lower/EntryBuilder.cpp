@@ -1,10 +1,11 @@
 #include "passes/lower/EntryBuilder.h"
 
 #include "dialects/nn/NNDialect.h"
+#include "runtime/program/Hash.h"
 #include "runtime/program/Layout.h"
 
-#include "mlir/IR/Matchers.h"
 #include "mlir/IR/Location.h"
+#include "mlir/IR/Matchers.h"
 
 #include <cstring>
 
@@ -27,27 +28,33 @@ std::string originOf(Operation *op) {
 
 schema::DType dtypeOf(Type type) {
   if (type.isF32())
-    return schema::DType_F32;
+    return schema::DType::F32;
   if (type.isBF16())
-    return schema::DType_BF16;
+    return schema::DType::BF16;
   if (type.isF16())
-    return schema::DType_F16;
+    return schema::DType::F16;
   if (type.isF64())
-    return schema::DType_F64;
+    return schema::DType::F64;
   if (type.isInteger(32))
-    return schema::DType_I32;
+    return schema::DType::I32;
   if (type.isInteger(64))
-    return schema::DType_I64;
-  return schema::DType_Bool;
+    return schema::DType::I64;
+  return schema::DType::Bool;
 }
 
-int64_t EntryBuilder::elementBytes(int buffer) const { return byteSize(program_.buffers[buffer]->dtype); }
+int64_t EntryBuilder::elementBytes(int buffer) const {
+  return byteSize(program_.buffers[buffer]->dtype);
+}
 
 int EntryBuilder::addBuffer(schema::Storage storage, int64_t offset, RankedTensorType type, const std::string &name) {
+  if (storage != schema::Storage::Arena) // entries share what outlives them
+    for (auto [index, known] : llvm::enumerate(program_.buffers))
+      if (known->storage == storage && known->name == name)
+        return static_cast<int>(index);
   auto buffer = std::make_unique<schema::BufferT>();
   buffer->name = name;
   buffer->storage = storage;
-  buffer->entry = storage == schema::Storage_Arena ? entry_ : -1;
+  buffer->entry = storage == schema::Storage::Arena ? entry_ : -1;
   buffer->offset = offset;
   buffer->dtype = dtypeOf(type.getElementType());
   buffer->size = type.getNumElements() * byteSize(buffer->dtype);
@@ -57,7 +64,7 @@ int EntryBuilder::addBuffer(schema::Storage storage, int64_t offset, RankedTenso
 }
 
 Place EntryBuilder::newBuffer(RankedTensorType type, const std::string &name, const std::string &origin) {
-  int index = addBuffer(schema::Storage_Arena, 0, type, name + "." + std::to_string(temporaries_++));
+  int index = addBuffer(schema::Storage::Arena, 0, type, name + "." + std::to_string(temporaries_++));
   program_.buffers[index]->origin = origin;
   program_.buffers[index]->first = program_.buffers[index]->last = -2; // not used yet
   return {index, 0, denseStrides(type.getShape())};
@@ -75,17 +82,14 @@ const Place &EntryBuilder::place(Value value) {
   return places_[value] = newBuffer(nn::typeOf(value), op ? op->getName().getStringRef().str() : "argument", origin);
 }
 
-Place EntryBuilder::constant(DenseElementsAttr elements) {
-  auto it = constants_.find(elements);
-  if (it != constants_.end())
-    return it->second;
+namespace {
+
+/// The elements as the runtime holds them: dense, little-endian, booleans as bytes.
+std::vector<uint8_t> rawElements(DenseElementsAttr elements) {
   auto type = cast<RankedTensorType>(elements.getType());
   int64_t count = type.getNumElements(), width = byteSize(dtypeOf(type.getElementType()));
-  std::vector<uint8_t> &bytes = program_.constants;
-  bytes.resize((bytes.size() + 63) / 64 * 64);
-  auto offset = static_cast<int64_t>(bytes.size());
-  bytes.resize(bytes.size() + count * width);
-  uint8_t *to = bytes.data() + offset;
+  std::vector<uint8_t> bytes(count * width);
+  uint8_t *to = bytes.data();
   if (type.getElementType().isInteger(1)) {
     for (bool value : elements.getValues<bool>())
       *to++ = value;
@@ -95,8 +99,23 @@ Place EntryBuilder::constant(DenseElementsAttr elements) {
   } else {
     std::memcpy(to, elements.getRawData().data(), count * width);
   }
-  int buffer = addBuffer(schema::Storage_Constant, offset, type, "constant." + std::to_string(program_.buffers.size()));
-  return constants_[elements] = {buffer, 0, denseStrides(type.getShape())};
+  return bytes;
+}
+
+} // namespace
+
+Place EntryBuilder::constant(DenseElementsAttr elements) {
+  auto type = cast<RankedTensorType>(elements.getType());
+  std::vector<uint8_t> raw = rawElements(elements), &all = program_.constants;
+  // Named by content: equal constants of all entries are one buffer.
+  std::string name = "constant." + std::to_string(raw.size()) + "." + std::to_string(hash64(raw.data(), raw.size()));
+  all.resize((all.size() + 63) / 64 * 64);
+  auto offset = static_cast<int64_t>(all.size());
+  size_t buffers = program_.buffers.size();
+  int buffer = addBuffer(schema::Storage::Constant, offset, type, name);
+  if (program_.buffers.size() > buffers)
+    all.insert(all.end(), raw.begin(), raw.end());
+  return {buffer, 0, denseStrides(type.getShape())};
 }
 
 Access EntryBuilder::strided(const Place &place, const Index &index, size_t spaceRank) const {
@@ -157,7 +176,7 @@ Access EntryBuilder::readDense(Value value) {
 
 void EntryBuilder::use(int index) {
   schema::BufferT &buffer = *program_.buffers[index];
-  if (buffer.storage != schema::Storage_Arena)
+  if (buffer.storage != schema::Storage::Arena)
     return;
   if (buffer.first == -2)
     buffer.first = time();
@@ -174,8 +193,8 @@ schema::Operand EntryBuilder::operand(const Access &access, ArrayRef<int64_t> sp
 
 void EntryBuilder::copy(const Access &to, const Access &from, ArrayRef<int64_t> shape, const std::string &origin) {
   schema::CopyT copy;
-  copy.dst = std::make_unique<schema::Operand>(operand(to, shape, schema::Access_Write));
-  copy.src = std::make_unique<schema::Operand>(operand(from, shape, schema::Access_Read));
+  copy.dst = std::make_unique<schema::Operand>(operand(to, shape, schema::Access::Write));
+  copy.src = std::make_unique<schema::Operand>(operand(from, shape, schema::Access::Read));
   copy.dtype = program_.buffers[to.buffer]->dtype;
   copy.shape.assign(shape.begin(), shape.end());
   copy.dst_strides.assign(to.strides.begin(), to.strides.end());
@@ -185,7 +204,8 @@ void EntryBuilder::copy(const Access &to, const Access &from, ArrayRef<int64_t> 
 
 void EntryBuilder::fillZero(const Place &place, ArrayRef<int64_t> shape, const std::string &origin) {
   schema::FillT fill;
-  fill.dst = std::make_unique<schema::Operand>(operand({place.buffer, place.offset, place.strides}, shape, schema::Access_Write));
+  fill.dst = std::make_unique<schema::Operand>(
+      operand({place.buffer, place.offset, place.strides}, shape, schema::Access::Write));
   fill.pattern = {0};
   append(std::move(fill), origin, "copy");
 }

@@ -1,8 +1,8 @@
 // One entry point of a program while it is being lowered: where each value lives, and the instructions so far.
 //
-// A value lives at a Place: a buffer, an offset, and strides per dimension of the value. Most are dense buffers of their own; the
-// inputs of a concatenation live inside its result, gradients inside the gradient block. Views have no place: they are
-// read through their source (Indexing.h), or copied once where that is impossible.
+// A value lives at a Place: a buffer, an offset, and strides per dimension of the value. Most are dense buffers of
+// their own; the inputs of a concatenation live inside its result, gradients inside the gradient block. Views have no
+// place: they are read through their source (Indexing.h), or copied once where that is impossible.
 #pragma once
 
 #include "passes/lower/Groups.h"
@@ -14,8 +14,8 @@ namespace graft {
 
 struct Place {
   int buffer = -1;
-  int64_t offset = 0;                  ///< elements
-  llvm::SmallVector<int64_t> strides;  ///< elements, one per dimension of the value
+  int64_t offset = 0;                 ///< elements
+  llvm::SmallVector<int64_t> strides; ///< elements, one per dimension of the value
 };
 
 /// Strided access to a buffer, as an instruction makes it: strides per coordinate of some iteration space, in elements.
@@ -46,7 +46,8 @@ public:
 
   //===-- Reading values ------------------------------------------------------------------------------------------===//
 
-  /// How the element of `value` at `index` is reached in memory; copies a view first where its source can't be reached with strides.
+  /// How the element of `value` at `index` is reached in memory; copies a view first where its source can't be reached
+  /// with strides.
   Access read(mlir::Value value, const Index &index, llvm::ArrayRef<int64_t> space);
   /// The same over the value's own coordinates.
   Access read(mlir::Value value);
@@ -63,7 +64,8 @@ public:
   void copy(const Access &to, const Access &from, llvm::ArrayRef<int64_t> shape, const std::string &origin);
   void fillZero(const Place &place, llvm::ArrayRef<int64_t> shape, const std::string &origin);
   /// Appends, and extends the lifetimes of the buffers that the instruction reads and writes.
-  template <typename T> schema::InstructionT &append(T operation, const std::string &origin, const std::string &category);
+  template <typename T>
+  schema::InstructionT &append(T operation, const std::string &origin, const std::string &category);
   /// Marks a use of the buffer at the time of the next instruction.
   void use(int buffer);
 
@@ -81,11 +83,11 @@ private:
   schema::EntryT entry_t_;
   llvm::DenseMap<mlir::Value, Place> places_;
   llvm::DenseMap<mlir::Value, Place> copies_;
-  llvm::DenseMap<mlir::Attribute, Place> constants_;
   int temporaries_ = 0;
 };
 
-template <typename T> schema::InstructionT &EntryBuilder::append(T operation, const std::string &origin, const std::string &category) {
+template <typename T>
+schema::InstructionT &EntryBuilder::append(T operation, const std::string &origin, const std::string &category) {
   auto instruction = std::make_unique<schema::InstructionT>();
   instruction->operation.Set(std::move(operation));
   instruction->origin = origin;

@@ -16,7 +16,8 @@ namespace {
 constexpr int kMaxLevel = 4;
 constexpr size_t kMaxExternals = 12;
 constexpr size_t kMaxMembers = 64;
-// A virtual operator is computed again by every user: it must be small, and its operands must be small beside its result.
+// A virtual operator is computed again by every user: it must be small, and its operands must be small beside its
+// result.
 constexpr int kMaxVirtualOps = 16;
 constexpr int64_t kSmallOperand = 8;
 
@@ -36,6 +37,13 @@ Value sourceOf(Value value) {
   return value;
 }
 
+/// The axes of a reduction that spares the last dimension; empty for everything else.
+ArrayRef<int64_t> columnReductionAxes(Operation *op) {
+  auto reduce = dyn_cast<nn::ReduceOp>(op);
+  bool last = reduce && llvm::is_contained(reduce.getAxes(), nn::typeOf(reduce.getInput()).getRank() - 1);
+  return reduce && !last ? reduce.getAxes() : ArrayRef<int64_t>();
+}
+
 /// True if a library operator or the function's return reads the value, through views or directly.
 bool feedsLibrary(Value value) {
   return llvm::any_of(value.getUsers(), [](Operation *user) {
@@ -48,12 +56,13 @@ bool feedsLibrary(Value value) {
 } // namespace
 
 bool isElementwise(Operation *op) {
-  return isa<arith::ArithDialect, math::MathDialect>(op->getDialect()) && op->getNumResults() == 1 && op->getNumOperands() > 0;
+  return isa<arith::ArithDialect, math::MathDialect>(op->getDialect()) && op->getNumResults() == 1 &&
+         op->getNumOperands() > 0;
 }
 
 class GroupBuilder {
 public:
-  explicit GroupBuilder(Grouping &out) : out_(out) {}
+  GroupBuilder(Grouping &out, const llvm::DenseSet<Operation *> &folded) : out_(out), folded_(folded) {}
   LogicalResult run(func::FuncOp function);
 
 private:
@@ -62,6 +71,7 @@ private:
     bool closed = false;
     int mergedInto = -1;
     llvm::DenseSet<Value> externals;
+    SmallVector<int64_t> columnAxes; ///< of its column reductions: all must sum over the same dimensions
   };
   /// How an operand of a member reaches a group.
   enum class Link { None, Full, Row, RowBroadcast };
@@ -80,10 +90,12 @@ private:
     if (int group = memberGroup(sourceOf(value)); group >= 0)
       groups_[group].closed = true;
   }
+  bool canMerge(int a, int b) const;
   void merge(int into, int from);
   void finish();
 
   Grouping &out_;
+  const llvm::DenseSet<Operation *> &folded_;
   std::vector<Open> groups_;
   llvm::DenseMap<Value, int> virtualSize_;
 };
@@ -111,6 +123,8 @@ bool GroupBuilder::isVirtual(Operation *op) {
 std::optional<Role> GroupBuilder::classify(Operation *op) {
   if (isView(op))
     return Role::View;
+  if (folded_.contains(op))
+    return Role::Library;
   if (isa<rl::ParameterOp>(op))
     return Role::Parameter;
   if (isa<arith::ConstantOp>(op))
@@ -121,7 +135,8 @@ std::optional<Role> GroupBuilder::classify(Operation *op) {
     return Role::Member;
   if (isElementwise(op))
     return isVirtual(op) ? Role::Virtual : Role::Member;
-  if (isa<nn::ContractOp, nn::ConcatOp, nn::PadOp, nn::GatherOp, nn::ScatterAddOp, nn::GatherElementsOp, nn::ScatterElementsAddOp, nn::CumsumOp>(op))
+  if (isa<nn::ContractOp, nn::ConcatOp, nn::PadOp, nn::GatherOp, nn::ScatterAddOp, nn::GatherElementsOp,
+          nn::ScatterElementsAddOp>(op))
     return Role::Library;
   return std::nullopt;
 }
@@ -138,22 +153,35 @@ GroupBuilder::Link GroupBuilder::linkTo(Value operand, int &group) {
   if (operand == source && rowLevel)
     return Link::Row;
   auto broadcast = operand.getDefiningOp<nn::BroadcastOp>();
-  bool alongRow = rowLevel && broadcast && broadcast.getInput() == source && nn::shapeOf(operand) == space &&
-                  (broadcast.getDimensions().empty() || broadcast.getDimensions().back() != static_cast<int64_t>(space.size()) - 1);
+  bool alongRow =
+      rowLevel && broadcast && broadcast.getInput() == source && nn::shapeOf(operand) == space &&
+      (broadcast.getDimensions().empty() || broadcast.getDimensions().back() != static_cast<int64_t>(space.size()) - 1);
   if (alongRow)
     return Link::RowBroadcast;
   groups_[group].closed = true; // read in another order than it is computed in
   return Link::None;
 }
 
-bool GroupBuilder::fits(int index, Operation *op, ArrayRef<int64_t> space, bool rowLevel, int level, ArrayRef<Value> externals) {
+bool GroupBuilder::fits(int index, Operation *op, ArrayRef<int64_t> space, bool rowLevel, int level,
+                        ArrayRef<Value> externals) {
   const Open &open = groups_[index];
   ArrayRef<int64_t> own = open.group.space;
   if (rowLevel ? own.empty() || own.drop_back() != space : own != space)
     return false;
+  auto columnAxes = columnReductionAxes(op);
+  if (!columnAxes.empty() && !open.columnAxes.empty() && ArrayRef<int64_t>(open.columnAxes) != columnAxes)
+    return false;
   llvm::DenseSet<Value> all = open.externals;
   all.insert(externals.begin(), externals.end());
   return level <= kMaxLevel && all.size() <= kMaxExternals && open.group.members.size() < kMaxMembers;
+}
+
+bool GroupBuilder::canMerge(int a, int b) const {
+  const Open &one = groups_[a], &other = groups_[b];
+  bool axesAgree = one.columnAxes.empty() || other.columnAxes.empty() || one.columnAxes == other.columnAxes;
+  return one.group.space == other.group.space && axesAgree &&
+         one.group.members.size() + other.group.members.size() < kMaxMembers &&
+         one.externals.size() + other.externals.size() <= kMaxExternals;
 }
 
 void GroupBuilder::merge(int into, int from) {
@@ -161,13 +189,15 @@ void GroupBuilder::merge(int into, int from) {
   llvm::append_range(to.group.members, source.group.members);
   llvm::sort(to.group.members, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
   to.externals.insert(source.externals.begin(), source.externals.end());
+  if (to.columnAxes.empty())
+    to.columnAxes = source.columnAxes;
   source.group.members.clear();
   source.mergedInto = into;
 }
 
 void GroupBuilder::placeMember(Operation *op) {
   auto reduce = dyn_cast<nn::ReduceOp>(op);
-  ArrayRef<int64_t> space = nn::shapeOf(reduce ? reduce.getInput() : op->getResult(0));
+  ArrayRef<int64_t> space = nn::shapeOf(reduce ? Value(reduce.getInput()) : Value(op->getResult(0)));
   int level = 0;
   bool anyRow = false;
   SmallVector<Value> externals;
@@ -195,7 +225,7 @@ void GroupBuilder::placeMember(Operation *op) {
       continue;
     if (home < 0)
       home = group;
-    else if (groups_[group].group.space == groups_[home].group.space && groups_[group].group.members.size() + groups_[home].group.members.size() < kMaxMembers)
+    else if (canMerge(home, group))
       merge(home, group);
   }
   if (home < 0) {
@@ -212,6 +242,8 @@ void GroupBuilder::placeMember(Operation *op) {
   groups_[home].group.members.push_back(op);
   groups_[home].externals.insert(externals.begin(), externals.end());
   out_.memberOf_[op] = home;
+  if (auto axes = columnReductionAxes(op); !axes.empty())
+    groups_[home].columnAxes.assign(axes.begin(), axes.end());
   Value result = op->getResult(0);
   bool reducesLast = reduce && reduce.getAxes() == ArrayRef<int64_t>{static_cast<int64_t>(space.size()) - 1};
   out_.levels_[result] = resultLevel;
@@ -252,9 +284,9 @@ LogicalResult GroupBuilder::run(func::FuncOp function) {
   return success(good);
 }
 
-FailureOr<Grouping> Grouping::compute(func::FuncOp function) {
+FailureOr<Grouping> Grouping::compute(func::FuncOp function, const llvm::DenseSet<Operation *> &folded) {
   Grouping grouping;
-  if (failed(GroupBuilder(grouping).run(function)))
+  if (failed(GroupBuilder(grouping, folded).run(function)))
     return failure();
   return grouping;
 }

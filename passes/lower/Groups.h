@@ -1,9 +1,10 @@
 // Which element-wise operators and reductions run together in one kernel.
 //
-// The idea: walk the operators in program order; an operator joins the kernel that produces its operands as long as nobody outside has
-// used anything of that kernel yet (then it is closed). A kernel runs at the place of its last member, so no cycle can arise,
-// and one linear walk suffices. What is cheap to compute from small operands (masks from indices, broadcast comparisons) is
-// *virtual*: every kernel that needs it computes it for itself, and it never exists in memory.
+// The idea: walk the operators in program order; an operator joins the kernel that produces its operands as long as
+// nobody outside has used anything of that kernel yet (then it is closed). A kernel runs at the place of its last
+// member, so no cycle can arise, and one linear walk suffices. What is cheap to compute from small operands (masks from
+// indices, broadcast comparisons) is *virtual*: every kernel that needs it computes it for itself, and it never exists
+// in memory.
 #pragma once
 
 #include "passes/lower/Indexing.h"
@@ -25,19 +26,24 @@ enum class Role {
 };
 
 struct Group {
-  llvm::SmallVector<int64_t> space;               ///< the shape of full members: rows..., columns
-  llvm::SmallVector<mlir::Operation *> members;   ///< in program order
+  llvm::SmallVector<int64_t> space;             ///< the shape of full members: rows..., columns
+  llvm::SmallVector<mlir::Operation *> members; ///< in program order
 };
 
 class Grouping {
 public:
   /// Requires a decomposed function (Decompose.h). Operators without a role are reported with an error.
-  static mlir::FailureOr<Grouping> compute(mlir::func::FuncOp function);
+  /// `folded`: additions that the caller makes unnecessary; they belong to no group.
+  static mlir::FailureOr<Grouping> compute(mlir::func::FuncOp function,
+                                           const llvm::DenseSet<mlir::Operation *> &folded = {});
 
   Role role(mlir::Operation *op) const { return roles_.lookup(op); }
   const std::vector<Group> &groups() const { return groups_; }
   /// Index of the group that an operator belongs to, -1 if none.
-  int groupOf(mlir::Operation *op) const { auto it = memberOf_.find(op); return it == memberOf_.end() ? -1 : it->second; }
+  int groupOf(mlir::Operation *op) const {
+    auto it = memberOf_.find(op);
+    return it == memberOf_.end() ? -1 : it->second;
+  }
   /// The operator after which a group runs: its last member.
   mlir::Operation *last(int group) const { return groups_[group].members.back(); }
   /// True when the value is a function of the row alone in its group (space without the last dimension).

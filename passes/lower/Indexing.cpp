@@ -8,7 +8,9 @@ namespace graft {
 
 namespace {
 
-Affine zero(size_t spaceRank) { return {SmallVector<int64_t>(spaceRank, 0), 0}; }
+Affine zero(size_t spaceRank) {
+  return {SmallVector<int64_t>(spaceRank, 0), 0};
+}
 
 void addMultiple(Affine &to, const Affine &from, int64_t factor) {
   for (auto [a, b] : llvm::zip(to.coefficients, from.coefficients))
@@ -24,11 +26,13 @@ int64_t maximum(const Affine &affine, ArrayRef<int64_t> space) {
   return sum;
 }
 
-/// Splits e into (e div n, e mod n) where its terms allow it: each coefficient is a multiple of n or belongs to the rest, and the rest stays below n.
+/// Splits e into (e div n, e mod n) where its terms allow it: each coefficient is a multiple of n or belongs to the
+/// rest, and the rest stays below n.
 std::optional<std::pair<Affine, Affine>> divide(const Affine &e, int64_t n, ArrayRef<int64_t> space) {
   Affine quotient = zero(space.size()), rest = quotient;
   for (auto [i, coefficient] : llvm::enumerate(e.coefficients))
-    (coefficient % n == 0 ? quotient.coefficients[i] : rest.coefficients[i]) = coefficient % n == 0 ? coefficient / n : coefficient;
+    (coefficient % n == 0 ? quotient.coefficients[i] : rest.coefficients[i]) =
+        coefficient % n == 0 ? coefficient / n : coefficient;
   quotient.constant = e.constant / n;
   rest.constant = e.constant % n;
   if (maximum(rest, space) >= n)
@@ -36,8 +40,8 @@ std::optional<std::pair<Affine, Affine>> divide(const Affine &e, int64_t n, Arra
   return std::pair(quotient, rest);
 }
 
-/// Index into the operand of a reshape: the linear element number, taken apart along the operand's dimensions. To keep products small
-/// and separable it works on runs of dimensions with equal products.
+/// Index into the operand of a reshape: the linear element number, taken apart along the operand's dimensions. To keep
+/// products small and separable it works on runs of dimensions with equal products.
 std::optional<Index> throughReshape(nn::ReshapeOp op, const Index &index, ArrayRef<int64_t> space) {
   auto in = nn::shapeOf(op.getInput()), out = nn::shapeOf(op.getResult());
   Index result;
@@ -85,7 +89,9 @@ Index identityIndex(size_t rank, size_t spaceRank) {
   return index;
 }
 
-bool isView(Operation *op) { return op && isa<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastOp>(op); }
+bool isView(Operation *op) {
+  return op && isa<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastOp>(op);
+}
 
 std::optional<Source> stepThroughView(Operation *op, const Index &index, ArrayRef<int64_t> space) {
   if (auto transpose = dyn_cast<nn::TransposeOp>(op)) {

@@ -1,9 +1,10 @@
 // Views without copies: how an element of a value is found in the memory of the value it is a view of.
 //
-// The idea: give every dimension of a value an affine expression over the coordinates of an iteration space. Walking a chain of view
-// operators (reshape, transpose, slice, broadcast) from a value towards its source only rewrites these expressions:
-//   transpose permutes them, broadcast drops some, slice multiplies and adds, reshape joins them (i n + j) or splits one where its
-//   terms separate into multiples of n and a rest below n.
+// The idea: give every dimension of a value an affine expression over the coordinates of an iteration space. Walking a
+// chain of view operators (reshape, transpose, slice, broadcast) from a value towards its source only rewrites these
+// expressions:
+//   transpose permutes them, broadcast drops some, slice multiplies and adds, reshape joins them (i n + j) or splits
+//   one where its terms separate into multiples of n and a rest below n.
 // At the source they become strides and an offset. A reshape that cannot be split is where a copy must be made.
 #pragma once
 
@@ -35,13 +36,17 @@ struct Source {
 /// True for operators that move no data: nn.reshape, transpose, slice, broadcast.
 bool isView(mlir::Operation *op);
 
-/// One step: the operand of the view `op` and its index, given the index of the result. Nothing if a reshape cannot be split.
+/// One step: the operand of the view `op` and its index, given the index of the result. Nothing if a reshape cannot be
+/// split.
 std::optional<Source> stepThroughView(mlir::Operation *op, const Index &index, llvm::ArrayRef<int64_t> space);
 
-/// Follows views as far as possible, but not through values for which `stop` holds. Nothing if a reshape cannot be split.
-std::optional<Source> resolve(mlir::Value value, Index index, llvm::ArrayRef<int64_t> space, llvm::function_ref<bool(mlir::Value)> stop);
+/// Follows views as far as possible, but not through values for which `stop` holds. Nothing if a reshape cannot be
+/// split.
+std::optional<Source> resolve(mlir::Value value, Index index, llvm::ArrayRef<int64_t> space,
+                              llvm::function_ref<bool(mlir::Value)> stop);
 
-/// Strides (one per coordinate of the space) and offset in elements of an index into a dense row-major tensor of `shape`.
+/// Strides (one per coordinate of the space) and offset in elements of an index into a dense row-major tensor of
+/// `shape`.
 struct Strides {
   llvm::SmallVector<int64_t> strides;
   int64_t offset = 0;

@@ -1,6 +1,7 @@
-// The way: the group's shape becomes rows and columns. Members are ordered into sweeps: a member that needs a reduction of sweep s runs in
-// sweep s + 1 (Grouping::level). Each sweep computes, from loads, exactly the values that are stored, reduced, or kept for a later sweep;
-// values of an earlier sweep are loaded or computed again if that is cheap, and kept in a scratch row if not.
+// The way: the group's shape becomes rows and columns. Members are ordered into sweeps: a member that needs a reduction
+// of sweep s runs in sweep s + 1 (Grouping::level). Each sweep computes, from loads, exactly the values that are
+// stored, reduced, or kept for a later sweep; values of an earlier sweep are loaded or computed again if that is cheap,
+// and kept in a scratch row if not.
 #include "passes/lower/KernelEmitter.h"
 
 #include "dialects/nn/NNDialect.h"
@@ -28,13 +29,21 @@ struct RowDimension {
 class KernelEmitter {
 public:
   KernelEmitter(ModuleOp kernels, EntryBuilder &entry, const Grouping &grouping, int group)
-      : kernels_(kernels), entry_(entry), grouping_(grouping), index_(group), group_(grouping.groups()[group]), builder_(kernels.getContext()) {}
+      : kernels_(kernels), entry_(entry), grouping_(grouping), index_(group), group_(grouping.groups()[group]),
+        builder_(kernels.getContext()) {}
 
   LogicalResult run();
 
 private:
+  struct Argument {
+    Access access; ///< strides per row dimension
+    int64_t columnStride;
+    schema::Access mode;
+    Value value;
+  };
+
   // Shape of the program.
-  LogicalResult layOutRows();
+  void layOutRows();
   SmallVector<int64_t> rowStrides(ArrayRef<int64_t> spaceStrides) const;
   int64_t columns() const { return group_.space.empty() ? 1 : group_.space.back(); }
   size_t rank() const { return group_.space.size(); }
@@ -46,7 +55,9 @@ private:
     Operation *op = value.getDefiningOp();
     return op && grouping_.groupOf(op) == index_ && !grouping_.isRowLevel(value) && !isa<nn::ReduceOp>(op);
   }
-  bool isRowMember(Value value) const { return value.getDefiningOp() && grouping_.groupOf(value.getDefiningOp()) == index_ && grouping_.isRowLevel(value); }
+  bool isRowMember(Value value) const {
+    return value.getDefiningOp() && grouping_.groupOf(value.getDefiningOp()) == index_ && grouping_.isRowLevel(value);
+  }
   void findScratch(Value value, int sweep);
 
   // Emission.
@@ -58,11 +69,13 @@ private:
   Value affine(const Affine &expression, Type type);
   Value applyScalar(Operation *op, ValueRange operands);
   Value load(Value value, const Index &index, bool perRow);
-  Value argument(const Access &access, ArrayRef<int64_t> strides, int64_t columnStride, schema::Access mode, bool accumulate);
+  Value argument(const Access &perRow, int64_t columnStride, schema::Access mode, bool accumulate = false);
+  Value accumulator(nn::ReduceOp reduce, const Place &target);
   Value sweepInput(Value access);
   void storeRowLevelResults();
   void emitPartialSum(nn::ReduceOp reduce, const Place &partial);
-  void call(rt::RowProgramOp program, ArrayRef<Value> arguments);
+  void begin(ArrayRef<int64_t> rows, int64_t unitRows);
+  void finish(const std::string &origin);
   Index spaceIndex(size_t rank) const { return identityIndex(rank, group_.space.size()); }
   OpBuilder &at() { return inSweep_ ? *inSweep_ : builder_; }
   Location loc() const { return group_.members.back()->getLoc(); }
@@ -75,17 +88,13 @@ private:
   OpBuilder builder_; ///< at the end of the program's body
 
   rt::RowProgramOp program_;
+  uint32_t kernelIndex_ = 0;
   SmallVector<RowDimension> rows_;
   SmallVector<int64_t> reducedAxes_; ///< of the column reductions
   int64_t unitRows_ = 1;             ///< rows of a unit
-  size_t partialDims_ = 0;           ///< leading reduced row dimensions that enumerate units: parts to be summed later
+  size_t keptDims_ = 0;              ///< leading row dimensions that no column reduction sums over
+  size_t partialDims_ = 0;           ///< the row dimensions after them that enumerate units: parts to be summed later
 
-  struct Argument {
-    Access access;
-    int64_t columnStride;
-    schema::Access mode;
-    Value value;
-  };
   SmallVector<Argument> arguments_;
 
   int sweep_ = 0;
@@ -101,7 +110,7 @@ private:
 
 //===-- Shape -----------------------------------------------------------------------------------------------------===//
 
-LogicalResult KernelEmitter::layOutRows() {
+void KernelEmitter::layOutRows() {
   for (Operation *member : group_.members)
     if (auto reduce = dyn_cast<nn::ReduceOp>(member); reduce && !grouping_.isRowLevel(reduce.getResult()))
       reducedAxes_.assign(reduce.getAxes().begin(), reduce.getAxes().end());
@@ -130,19 +139,19 @@ LogicalResult KernelEmitter::layOutRows() {
     if (inner == 1 && unitRows_ == 1) // a large prime: one unit
       inner = size;
     unitRows_ *= inner;
+    partialDims_ = inner == size ? i : i + 1;
+    if (inner != size && inner > 1)
+      reduced.insert(reduced.begin() + static_cast<int64_t>(i) + 1, {reduced[i].spaceDimension, inner, 1});
     if (inner != size) {
       reduced[i].size = size / inner;
       reduced[i].multiplier = inner;
-      if (inner > 1)
-        reduced.insert(reduced.begin() + static_cast<int64_t>(i) + 1, {reduced[i].spaceDimension, inner, 1});
-      partialDims_ = i + 1;
-      break;
     }
+    break;
   }
+  keptDims_ = rows_.size();
   llvm::append_range(rows_, reduced);
   if (rows_.empty())
     rows_.push_back({0, 1, 0});
-  return success();
 }
 
 SmallVector<int64_t> KernelEmitter::rowStrides(ArrayRef<int64_t> spaceStrides) const {
@@ -160,7 +169,8 @@ bool KernelEmitter::needsMemory(Value value) const {
       return false;
     if (!isView(user))
       return true;
-    return llvm::any_of(user->getResult(0).getUsers(), [&](Operation *next) { return grouping_.groupOf(next) != index_; });
+    return llvm::any_of(user->getResult(0).getUsers(),
+                        [&](Operation *next) { return grouping_.groupOf(next) != index_; });
   });
 }
 
@@ -180,7 +190,9 @@ int KernelEmitter::cost(Value value) {
 void KernelEmitter::findScratch(Value value, int sweep) {
   if (!isFullMember(value))
     return;
-  if (grouping_.level(value) < sweep && cost(value) > kRecomputeCost && getElementTypeOrSelf(value.getType()).isF32()) {
+  bool fits = (static_cast<int64_t>(scratch_.size()) + 1) * columns() * 4 <= rt::kMaxScratchBytes;
+  if (grouping_.level(value) < sweep && cost(value) > kRecomputeCost && getElementTypeOrSelf(value.getType()).isF32() &&
+      fits) {
     scratch_[value] = {};
     return;
   }
@@ -190,26 +202,37 @@ void KernelEmitter::findScratch(Value value, int sweep) {
 
 //===-- Values ----------------------------------------------------------------------------------------------------===//
 
-Value KernelEmitter::argument(const Access &access, ArrayRef<int64_t> strides, int64_t columnStride, schema::Access mode, bool accumulate) {
-  SmallVector<int64_t> perRow = rowStrides(strides);
+/// The kernel's argument for an access with one stride per row dimension; equal reads share one.
+Value KernelEmitter::argument(const Access &perRow, int64_t columnStride, schema::Access mode, bool accumulate) {
   for (Argument &known : arguments_)
-    if (known.access.buffer == access.buffer && known.access.offset == access.offset && known.access.strides == ArrayRef(perRow) &&
-        known.columnStride == columnStride && known.mode == mode && mode == schema::Access_Read)
+    if (mode == schema::Access::Read && known.mode == mode && known.access.buffer == perRow.buffer &&
+        known.access.offset == perRow.offset && known.access.strides == perRow.strides &&
+        known.columnStride == columnStride)
       return known.value;
   Type type = builder_.getF32Type();
-  switch (entry_.buffer(access.buffer).dtype) {
-  case schema::DType_BF16: type = builder_.getBF16Type(); break;
-  case schema::DType_F16: type = builder_.getF16Type(); break;
-  case schema::DType_I32: type = builder_.getI32Type(); break;
-  case schema::DType_I64: type = builder_.getI64Type(); break;
-  case schema::DType_Bool: type = builder_.getI1Type(); break;
-  default: break;
+  switch (entry_.buffer(perRow.buffer).dtype) {
+  case schema::DType::BF16:
+    type = builder_.getBF16Type();
+    break;
+  case schema::DType::F16:
+    type = builder_.getF16Type();
+    break;
+  case schema::DType::I32:
+    type = builder_.getI32Type();
+    break;
+  case schema::DType::I64:
+    type = builder_.getI64Type();
+    break;
+  case schema::DType::Bool:
+    type = builder_.getI1Type();
+    break;
+  default:
+    break;
   }
   rt::AccessFlags flags;
   flags.accumulate = accumulate;
-  auto accessType = rt::AccessType::get(type, perRow, columnStride, flags);
-  Value value = program_.getBody()->addArgument(accessType, loc());
-  arguments_.push_back({{access.buffer, access.offset, perRow}, columnStride, mode, value});
+  Value value = program_.getBody()->addArgument(rt::AccessType::get(type, perRow.strides, columnStride, flags), loc());
+  arguments_.push_back({perRow, columnStride, mode, value});
   return value;
 }
 
@@ -228,14 +251,17 @@ Value KernelEmitter::applyScalar(Operation *op, ValueRange operands) {
     type = builder_.getF32Type();
   if (isa<arith::ExtFOp, arith::TruncFOp>(op)) // storage types exist in memory only
     return operands[0];
-  OperationState state(op->getLoc(), op->getName().getIdentifier(), operands, {type}, op->getAttrDictionary().getValue());
+  OperationState state(op->getLoc(), op->getName().getIdentifier(), operands, {type},
+                       op->getAttrDictionary().getValue());
   return at().create(state)->getResult(0);
 }
 
 Value KernelEmitter::affine(const Affine &expression, Type type) {
   OpBuilder &b = at();
   Type i64 = b.getI64Type();
-  auto constant = [&](int64_t value) -> Value { return arith::ConstantOp::create(b, loc(), b.getIntegerAttr(i64, value)); };
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantOp::create(b, loc(), b.getIntegerAttr(i64, value));
+  };
   Value sum;
   auto add = [&](Value index, int64_t coefficient) {
     if (coefficient == 0)
@@ -244,16 +270,18 @@ Value KernelEmitter::affine(const Affine &expression, Type type) {
     sum = sum ? arith::AddIOp::create(b, loc(), sum, term).getResult() : term;
   };
   for (auto [r, dimension] : llvm::enumerate(rows_)) {
-    int64_t coefficient = dimension.multiplier == 0 ? 0 : expression.coefficients[dimension.spaceDimension] * dimension.multiplier;
+    int64_t coefficient =
+        dimension.multiplier == 0 ? 0 : expression.coefficients[dimension.spaceDimension] * dimension.multiplier;
     if (coefficient != 0 && dimension.size > 1) {
-      OpBuilder outside(builder_); // row indices belong to the row, not to the sweep
-      add(rt::RowIndexOp::create(outside, loc(), i64, outside.getI64IntegerAttr(static_cast<int64_t>(r))), coefficient);
+      add(rt::RowIndexOp::create(builder_, loc(), i64, builder_.getI64IntegerAttr(static_cast<int64_t>(r))),
+          coefficient);
     }
   }
   if (rank() > 0 && expression.coefficients.back() != 0)
     add(rt::ColumnIndexOp::create(b, loc(), i64), expression.coefficients.back());
   if (!sum || expression.constant != 0)
-    sum = sum ? arith::AddIOp::create(b, loc(), sum, constant(expression.constant)).getResult() : constant(expression.constant);
+    sum = sum ? arith::AddIOp::create(b, loc(), sum, constant(expression.constant)).getResult()
+              : constant(expression.constant);
   if (isa<FloatType>(type))
     return arith::SIToFPOp::create(b, loc(), b.getF32Type(), sum);
   return type == i64 ? sum : arith::TruncIOp::create(b, loc(), type, sum).getResult();
@@ -303,7 +331,8 @@ Value KernelEmitter::load(Value value, const Index &index, bool perRow) {
     }
     columnStride = 1;
   }
-  Value operand = argument(access, access.strides, perRow ? 0 : columnStride, schema::Access_Read, false);
+  Value operand = argument({access.buffer, access.offset, rowStrides(access.strides)}, perRow ? 0 : columnStride,
+                           schema::Access::Read);
   if (perRow)
     return rt::LoadOp::create(builder_, loc(), operand);
   return sweepInput(operand);
@@ -357,10 +386,14 @@ Value KernelEmitter::row(Value value) {
 std::optional<rt::ReductionKind> reductionKind(nn::ReduceOp reduce) {
   bool isBoolean = getElementTypeOrSelf(reduce.getInput().getType()).isInteger(1);
   switch (reduce.getKind()) {
-  case nn::ReduceKind::Sum: return rt::ReductionKind::Add;
-  case nn::ReduceKind::Max: return isBoolean ? rt::ReductionKind::Or : rt::ReductionKind::Max;
-  case nn::ReduceKind::Min: return isBoolean ? rt::ReductionKind::And : rt::ReductionKind::Min;
-  case nn::ReduceKind::Prod: return std::nullopt;
+  case nn::ReduceKind::Sum:
+    return rt::ReductionKind::Add;
+  case nn::ReduceKind::Max:
+    return isBoolean ? rt::ReductionKind::Or : rt::ReductionKind::Max;
+  case nn::ReduceKind::Min:
+    return isBoolean ? rt::ReductionKind::And : rt::ReductionKind::Min;
+  case nn::ReduceKind::Prod:
+    return std::nullopt;
   }
   return std::nullopt;
 }
@@ -386,7 +419,7 @@ LogicalResult KernelEmitter::emitSweep(int sweep) {
         Place target;
         if (partialDims_ > 0) {
           SmallVector<int64_t> shape;
-          for (const RowDimension &dimension : ArrayRef(rows_).drop_front(rows_.size() - reducedRows()).take_front(partialDims_))
+          for (const RowDimension &dimension : ArrayRef(rows_).slice(keptDims_, partialDims_))
             shape.push_back(dimension.size);
           llvm::append_range(shape, nn::shapeOf(value));
           target = entry_.newBuffer(nn::typeOf(value).clone(shape), "partial", originOf(member));
@@ -411,9 +444,8 @@ LogicalResult KernelEmitter::emitSweep(int sweep) {
       continue;
     if (needsMemory(value)) {
       const Place &place = entry_.place(value);
-      Access access{place.buffer, place.offset, place.strides};
       stored.push_back(value);
-      writes.push_back(argument(access, place.strides, 1, schema::Access_Write, false));
+      writes.push_back(argument({place.buffer, place.offset, rowStrides(place.strides)}, 1, schema::Access::Write));
     }
     if (auto it = scratch_.find(value); it != scratch_.end()) {
       it->second = rt::ScratchOp::create(builder_, loc());
@@ -424,22 +456,233 @@ LogicalResult KernelEmitter::emitSweep(int sweep) {
   if (stored.empty() && reduces.empty())
     return success();
 
-  auto sweepOp = rt::SweepOp::create(builder_, loc(), {}, writes, kinds, reducedTypes, [&](OpBuilder &b, Location, ValueRange) {
-    inSweep_ = &b;
-    SmallVector<Value> yields;
-    auto operand = [&](Value value) { return isFullMember(value) ? full(value) : leaf(value, spaceIndex(rank()), false); };
-    for (Value value : stored)
-      yields.push_back(operand(value));
-    for (nn::ReduceOp reduce : reduces)
-      yields.push_back(operand(reduce.getInput()));
-    inSweep_ = nullptr;
-    return yields;
-  });
+  OpBuilder sweepBuilder(
+      builder_); // of its own: builder_ stays in front of the sweep, for row-level values that its body asks for
+  auto sweepOp = rt::SweepOp::create(
+      sweepBuilder, loc(), {}, writes, kinds, reducedTypes, [&](OpBuilder &b, Location, ValueRange) {
+        inSweep_ = &b;
+        SmallVector<Value> yields;
+        auto operand = [&](Value value) {
+          return isFullMember(value) ? full(value) : leaf(value, spaceIndex(rank()), false);
+        };
+        for (Value value : stored)
+          yields.push_back(operand(value));
+        for (nn::ReduceOp reduce : reduces)
+          yields.push_back(operand(reduce.getInput()));
+        inSweep_ = nullptr;
+        return yields;
+      });
   sweepOp.getInputsMutable().assign(sweepInputs_);
   for (auto [reduce, value] : llvm::zip(reduces, sweepOp.getResults()))
     rowValues_[reduce.getResult()] = value;
   return success();
 }
 
+//===-- Row values, column sums, the call -------------------------------------------------------------------------===//
+
+void KernelEmitter::storeRowLevelResults() {
+  for (Operation *member : group_.members) {
+    Value value = member->getResult(0);
+    if (!grouping_.isRowLevel(value) || !needsMemory(value))
+      continue;
+    Value scalar = row(value);
+    const Place &place = entry_.place(value);
+    rt::StoreOp::create(builder_, loc(), scalar,
+                        argument({place.buffer, place.offset, rowStrides(place.strides)}, 0, schema::Access::Write));
+  }
+}
+
+/// Where a column reduction adds: `target` has the parts first (if any), then the dimensions of the reduction's result.
+Value KernelEmitter::accumulator(nn::ReduceOp reduce, const Place &target) {
+  SmallVector<int64_t> strides(rows_.size(), 0);
+  ArrayRef<int64_t> own = target.strides;
+  for (size_t r = 0; r < partialDims_; ++r)
+    strides[keptDims_ + r] = own[r];
+  own = own.drop_front(partialDims_);
+  for (size_t r = 0; r < keptDims_; ++r)
+    strides[r] = own[r];
+  return argument({target.buffer, target.offset, strides}, 1, schema::Access::Write, true);
+}
+
+/// Sums the parts of a column reduction: rows are the kept dimensions, each unit adds its parts in order.
+void KernelEmitter::emitPartialSum(nn::ReduceOp reduce, const Place &partial) {
+  KernelEmitter sum(kernels_, entry_, grouping_, index_);
+  int64_t parts = 1;
+  SmallVector<int64_t> rows, from, to;
+  const Place &target = entry_.place(reduce.getResult());
+  for (size_t r = 0; r < keptDims_; ++r) {
+    rows.push_back(rows_[r].size);
+    from.push_back(partial.strides[partialDims_ + r]);
+    to.push_back(target.strides[r]);
+  }
+  for (size_t r = 0; r < partialDims_; ++r) {
+    rows.push_back(rows_[keptDims_ + r].size);
+    parts *= rows.back();
+    from.push_back(partial.strides[r]);
+    to.push_back(0);
+  }
+  sum.begin(rows, parts);
+  Value in = sum.argument({partial.buffer, partial.offset, from}, 1, schema::Access::Read);
+  Value out = sum.argument({target.buffer, target.offset, to}, 1, schema::Access::Write, true);
+  rt::SweepOp::create(sum.builder_, loc(), in, out, {}, {},
+                      [](OpBuilder &, Location, ValueRange values) { return llvm::to_vector(values); });
+  sum.finish(originOf(reduce));
+}
+
+void KernelEmitter::begin(ArrayRef<int64_t> rows, int64_t unitRows) {
+  auto existing = kernels_.getOps<rt::RowProgramOp>();
+  kernelIndex_ = static_cast<uint32_t>(std::distance(existing.begin(), existing.end()));
+  builder_.setInsertionPointToEnd(kernels_.getBody());
+  program_ = rt::RowProgramOp::create(builder_, loc(), "k" + std::to_string(kernelIndex_), rows, columns(), unitRows,
+                                      ArrayRef<rt::AccessType>{});
+  builder_.setInsertionPointToEnd(program_.getBody());
+}
+
+void KernelEmitter::finish(const std::string &origin) {
+  schema::KernelCallT call;
+  call.kernel = kernelIndex_;
+  call.units = program_.getUnitCount();
+  auto space = llvm::to_vector(program_.getRows());
+  space.push_back(columns());
+  int64_t bytes = 0;
+  for (const Argument &argument : arguments_) {
+    Access access = argument.access;
+    access.strides.push_back(argument.columnStride);
+    call.operands.push_back(entry_.operand(access, space, argument.mode));
+    int64_t touched = entry_.elementBytes(access.buffer);
+    for (auto [size, stride] : llvm::zip(space, access.strides))
+      touched *= stride == 0 ? 1 : size;
+    bytes += touched;
+  }
+  simplifySpace(program_);
+  entry_.append(std::move(call), origin, "element-wise").bytes = bytes;
+}
+
+LogicalResult KernelEmitter::run() {
+  if (llvm::is_contained(group_.space, 0))
+    return group_.members.front()->emitError() << "tensors without elements cannot be compiled";
+  layOutRows();
+  SmallVector<int64_t> sizes;
+  for (const RowDimension &dimension : rows_)
+    sizes.push_back(dimension.size);
+  begin(sizes, unitRows_);
+
+  int sweeps = 0;
+  for (Operation *member : group_.members) {
+    Value value = member->getResult(0);
+    int level = grouping_.level(value);
+    sweeps = std::max(sweeps, level + 1);
+    if (auto reduce = dyn_cast<nn::ReduceOp>(member))
+      findScratch(reduce.getInput(), level - 1);
+    else if (!grouping_.isRowLevel(value) && needsMemory(value))
+      findScratch(value, level);
+  }
+  for (int sweep = 0; sweep < sweeps; ++sweep)
+    if (mlir::failed(emitSweep(sweep)))
+      return failure();
+  storeRowLevelResults();
+  if (failed_)
+    return failure();
+  finish(originOf(group_.members.back()));
+  for (auto &[reduce, partial] : partials_)
+    emitPartialSum(reduce, partial);
+  return success();
+}
+
 } // namespace
+
+LogicalResult emitGroup(ModuleOp kernels, EntryBuilder &entry, const Grouping &grouping, int group) {
+  return KernelEmitter(kernels, entry, grouping, group).run();
+}
+
+//===-- simplifySpace ---------------------------------------------------------------------------------------------===//
+
+namespace {
+
+// Rows shorter than this are joined with their neighbours where possible: vectors have 64 lanes.
+constexpr int64_t kShortColumns = 1024;
+
+struct Space {
+  SmallVector<int64_t> rows;
+  int64_t columns;
+  SmallVector<SmallVector<int64_t>> strides; ///< per argument
+  SmallVector<int64_t> columnStrides;
+  SmallVector<bool> indexed; ///< per row dimension: rt.row_index reads it
+  SmallVector<int64_t> original;
+
+  void erase(size_t d) {
+    rows.erase(rows.begin() + static_cast<int64_t>(d));
+    indexed.erase(indexed.begin() + static_cast<int64_t>(d));
+    original.erase(original.begin() + static_cast<int64_t>(d));
+    for (auto &own : strides)
+      own.erase(own.begin() + static_cast<int64_t>(d));
+  }
+  /// Dimension d runs on where d + 1 ends, for every argument.
+  bool canMerge(size_t d) const {
+    return !indexed[d] && !indexed[d + 1] &&
+           llvm::all_of(strides, [&](const auto &own) { return own[d] == own[d + 1] * rows[d + 1]; });
+  }
+  bool canJoinColumns() const {
+    for (auto [own, column] : llvm::zip(strides, columnStrides))
+      if (own.back() != column * columns)
+        return false;
+    return !indexed.back();
+  }
+};
+
+} // namespace
+
+void simplifySpace(rt::RowProgramOp program) {
+  Space space{llvm::to_vector(program.getRows()), static_cast<int64_t>(program.getColumns()), {}, {}, {}, {}};
+  for (rt::AccessType access : program.getAccesses()) {
+    space.strides.push_back(llvm::to_vector(access.getRowStrides()));
+    space.columnStrides.push_back(access.getColumnStride());
+  }
+  space.indexed.assign(space.rows.size(), false);
+  space.original = llvm::to_vector(llvm::seq<int64_t>(0, static_cast<int64_t>(space.rows.size())));
+  bool movesWholeRows = false; // something is said per row or per column
+  program.walk([&](Operation *op) {
+    if (auto index = dyn_cast<rt::RowIndexOp>(op))
+      space.indexed[index.getDimension()] = true;
+    auto sweep = dyn_cast<rt::SweepOp>(op);
+    movesWholeRows |=
+        isa<rt::LoadOp, rt::StoreOp, rt::ScratchOp, rt::ColumnIndexOp>(op) || (sweep && !sweep.getReductions().empty());
+  });
+  auto boundary = program.getGroup() == 1 ? space.rows.size() : program.getUnitRank();
+  for (size_t d = space.rows.size(); d-- > 0;) {
+    bool last = d + 1 == space.rows.size();
+    if (space.rows[d] == 1 && !space.indexed[d] && space.rows.size() > 1) {
+      space.erase(d);
+      boundary -= d < boundary;
+    } else if (!last && d + 1 != boundary && space.canMerge(d)) {
+      space.rows[d + 1] *= space.rows[d];
+      space.erase(d);
+      boundary -= d < boundary;
+    }
+  }
+  while (!movesWholeRows && program.getGroup() == 1 && space.columns < kShortColumns && space.rows.back() > 1 &&
+         space.canJoinColumns()) {
+    space.columns *= space.rows.back();
+    if (space.rows.size() > 1) {
+      space.erase(space.rows.size() - 1);
+    } else {
+      space.rows.back() = 1;
+      for (auto &own : space.strides)
+        own.back() = 0;
+    }
+  }
+
+  program.setRows(space.rows);
+  program.setColumns(space.columns);
+  for (auto [argument, own] : llvm::zip(program.getBody()->getArguments(), space.strides)) {
+    auto access = cast<rt::AccessType>(argument.getType());
+    argument.setType(
+        rt::AccessType::get(access.getElementType(), own, access.getColumnStride(),
+                            {access.getAccumulate(), access.getNoalias(), access.getNontemporal(), access.getAlign()}));
+  }
+  program.walk([&](rt::RowIndexOp index) {
+    index.setDimension(llvm::find(space.original, static_cast<int64_t>(index.getDimension())) - space.original.begin());
+  });
+}
+
 } // namespace graft

@@ -7,9 +7,13 @@ namespace graft {
 
 namespace {
 
-int64_t aligned(int64_t bytes) { return (bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment; }
+int64_t aligned(int64_t bytes) {
+  return (bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
+}
 
-bool meet(const Lifetime &a, const Lifetime &b) { return a.first <= b.last && b.first <= a.last; }
+bool meet(const Lifetime &a, const Lifetime &b) {
+  return a.first <= b.last && b.first <= a.last;
+}
 
 /// Largest sum of aligned sizes at any time.
 int64_t peakOfLive(const std::vector<Lifetime> &lifetimes) {
@@ -30,7 +34,8 @@ int64_t peakOfLive(const std::vector<Lifetime> &lifetimes) {
 ArenaPlan planArena(const std::vector<Lifetime> &lifetimes) {
   std::vector<size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return lifetimes[a].size > lifetimes[b].size; });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return std::pair(-lifetimes[a].size, a) < std::pair(-lifetimes[b].size, b); });
 
   ArenaPlan plan;
   plan.offsets.assign(lifetimes.size(), 0);
@@ -47,7 +52,9 @@ ArenaPlan planArena(const std::vector<Lifetime> &lifetimes) {
     }
     plan.offsets[buffer] = offset;
     plan.bytes = std::max(plan.bytes, offset + size);
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), buffer, [&](size_t a, size_t b) { return plan.offsets[a] < plan.offsets[b]; }), buffer);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), buffer,
+                                   [&](size_t a, size_t b) { return plan.offsets[a] < plan.offsets[b]; }),
+                  buffer);
   }
   return plan;
 }

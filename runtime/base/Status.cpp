@@ -30,7 +30,11 @@ constexpr std::array<CodeInfo, 14> codes = {{{"usage", 2},
 size_t utf8Length(std::string_view text) {
   auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   unsigned first = byte(0);
-  size_t length = first < 0x80 ? 1 : first >= 0xC2 && first < 0xE0 ? 2 : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xF0 && first < 0xF5 ? 4 : 0;
+  size_t length = first < 0x80                    ? 1
+                  : first >= 0xC2 && first < 0xE0 ? 2
+                  : first >= 0xE0 && first < 0xF0 ? 3
+                  : first >= 0xF0 && first < 0xF5 ? 4
+                                                  : 0;
   for (size_t i = 1; i < length; ++i)
     if ((byte(i) & 0xC0) != 0x80)
       return 0;
@@ -40,8 +44,12 @@ size_t utf8Length(std::string_view text) {
 }
 } // namespace
 
-std::string_view name(Code code) { return codes[static_cast<size_t>(code)].name; }
-int exitCode(Code code) { return codes[static_cast<size_t>(code)].exit; }
+std::string_view name(Code code) {
+  return codes[static_cast<size_t>(code)].name;
+}
+int exitCode(Code code) {
+  return codes[static_cast<size_t>(code)].exit;
+}
 
 void Status::merge(Status other) {
   for (Fault &fault : other.faults_)
@@ -67,7 +75,9 @@ std::string Status::text() const {
   return text;
 }
 
-int Status::exitCode() const { return faults_.empty() ? 0 : graft::exitCode(faults_.front().code); }
+int Status::exitCode() const {
+  return faults_.empty() ? 0 : graft::exitCode(faults_.front().code);
+}
 
 std::string escaped(std::string_view text, size_t limit) {
   std::string out;
@@ -77,8 +87,11 @@ std::string escaped(std::string_view text, size_t limit) {
     size_t length = utf8Length(rest);
     unsigned char c = rest[0];
     // U+202A..U+202E and U+2066..U+2069 reorder what a terminal shows.
-    bool reorders = length == 3 && c == 0xE2 && ((static_cast<unsigned char>(rest[1]) == 0x80 && static_cast<unsigned char>(rest[2]) >= 0xAA && static_cast<unsigned char>(rest[2]) <= 0xAE) ||
-                                                 (static_cast<unsigned char>(rest[1]) == 0x81 && static_cast<unsigned char>(rest[2]) >= 0xA6 && static_cast<unsigned char>(rest[2]) <= 0xA9));
+    bool reorders = length == 3 && c == 0xE2 &&
+                    ((static_cast<unsigned char>(rest[1]) == 0x80 && static_cast<unsigned char>(rest[2]) >= 0xAA &&
+                      static_cast<unsigned char>(rest[2]) <= 0xAE) ||
+                     (static_cast<unsigned char>(rest[1]) == 0x81 && static_cast<unsigned char>(rest[2]) >= 0xA6 &&
+                      static_cast<unsigned char>(rest[2]) <= 0xA9));
     if (length == 0 || c < 0x20 || c == 0x7F || reorders) {
       char code[5];
       std::snprintf(code, sizeof code, "\\x%02X", c);

@@ -1,8 +1,8 @@
 // Status and Result: how everything outside of MLIR passes reports what went wrong.
 //
-// A Status is a list of faults, because a broken input is reported with *all* its faults at once. Each fault has a class
-// (which decides the process's exit code), a place ("model.onnx: node 'MatMul_3': attribute 'axis'"), what was found and
-// expected, and what to do. An empty list is success. Status owns its strings and is cheap to move.
+// A Status is a list of faults, because a broken input is reported with *all* its faults at once. Each fault has a
+// class (which decides the process's exit code), a place ("model.onnx: node 'MatMul_3': attribute 'axis'"), what was
+// found and expected, and what to do. An empty list is success. Status owns its strings and is cheap to move.
 #pragma once
 
 #include <cassert>
@@ -73,7 +73,9 @@ private:
 template <typename T> class [[nodiscard]] Result {
 public:
   Result(T value) : value_(std::move(value)) {}
-  Result(Status status) : status_(std::move(status)) { assert(!status_.isOk() && "a Result without value needs a fault"); }
+  Result(Status status) : status_(std::move(status)) {
+    assert(!status_.isOk() && "a Result without value needs a fault");
+  }
 
   bool isOk() const { return value_.has_value(); }
   const Status &status() const { return status_; }
@@ -88,7 +90,8 @@ private:
   Status status_;
 };
 
-/// `text` with control characters, quotes and invalid UTF-8 written as \xNN, cut to `limit` bytes: for names from files in messages.
+/// `text` with control characters, quotes and invalid UTF-8 written as \xNN, cut to `limit` bytes: for names from files
+/// in messages.
 std::string escaped(std::string_view text, size_t limit = 120);
 
 } // namespace graft

@@ -76,8 +76,6 @@ private:
 
   void verifyBoundBuffer(unsigned index, int time) {
     const schema::Buffer &bound = buffer(index);
-    if (!bound.shape())
-      fault("buffer " + bufferName(index) + " has no shape");
     if (time < 0 && bound.first() != -1)
       fault("is written at time -1, but its buffer lives from " + std::to_string(bound.first()));
     if (time >= 0 && bound.last() != time)
@@ -118,10 +116,12 @@ private:
       fault("reads buffer " + bufferName(use.buffer) + " before it was written");
   }
 
-  /// A library call or copy must not read bytes that it writes.
+  /// A library call or copy must not read bytes that it writes. (What lies outside of its buffer is verifyUse's to
+  /// report.)
   void verifyDisjoint(const Use &target, const Use &source) {
-    if (target.buffer == source.buffer && target.offset < source.offset + source.extent &&
-        source.offset < target.offset + target.extent)
+    auto targetEnd = checkedAdd(target.offset, target.extent), sourceEnd = checkedAdd(source.offset, source.extent);
+    bool named = target.buffer == source.buffer && target.buffer < written_.size() && targetEnd && sourceEnd;
+    if (named && target.offset < *sourceEnd && source.offset < *targetEnd)
       fault("reads and writes the same bytes of buffer " + bufferName(target.buffer));
   }
 

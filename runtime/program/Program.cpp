@@ -123,6 +123,15 @@ int Program::findParameter(std::string_view name) const {
   return -1;
 }
 
+const schema::Object *chooseObject(const schema::Program &program) {
+  const schema::Object *best = nullptr;
+  for (std::string_view target : knownTargets())
+    for (unsigned i = 0; program.objects() && i < program.objects()->size(); ++i)
+      if (program.objects()->Get(i)->target()->string_view() == target && isTargetAvailable(target))
+        best = program.objects()->Get(i);
+  return best;
+}
+
 const schema::Object *Program::object() const {
   return chooseObject(*root_);
 }

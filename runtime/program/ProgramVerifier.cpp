@@ -51,6 +51,8 @@ void verifyHeader(const schema::Program &program, FaultList &faults) {
   for (auto [name, bytes] : blocks)
     if (bytes < 0 || bytes > largestBlock)
       faults.verify("header", std::string(name) + " is " + std::to_string(bytes));
+  if (program.constants() && reinterpret_cast<uintptr_t>(program.constants()->data()) % alignment != 0)
+    faults.verify("header", "constants are not aligned to 64 bytes");
   int64_t arena = 0;
   for (unsigned i = 0; i < sizeOf(program.entries()); ++i)
     arena = std::max(arena, program.entries()->Get(i)->arena_bytes());
@@ -184,14 +186,12 @@ void verifyBuffer(const schema::Buffer &buffer, const schema::Program &program, 
   int64_t width = byteSize(buffer.dtype());
   if (width == 0 || buffer.storage() > schema::Storage::Constant)
     return faults.verify(place, "dtype or storage is none that this runtime knows");
-  if (buffer.shape() && buffer.shape()->size() <= 64) {
-    auto count = elementCount(*buffer.shape());
-    auto bytes = count ? checkedMultiply(*count, width) : std::nullopt;
-    if (!bytes || *bytes > buffer.size())
-      faults.verify(place, "shape does not fit into its " + std::to_string(buffer.size()) + " bytes");
-  } else if (buffer.shape()) {
-    faults.verify(place, "has more than 64 dimensions");
-  }
+  if (sizeOf(buffer.shape()) > 64)
+    return faults.verify(place, "has more than 64 dimensions");
+  auto count = buffer.shape() ? elementCount(*buffer.shape()) : 1;
+  auto bytes = count ? checkedMultiply(*count, width) : std::nullopt;
+  if (!bytes || *bytes > buffer.size())
+    faults.verify(place, "shape does not fit into its " + std::to_string(buffer.size()) + " bytes");
   if (buffer.storage() == schema::Storage::Arena)
     return verifyArenaBuffer(buffer, program, place, faults);
   if (buffer.entry() != -1)
@@ -297,6 +297,8 @@ Result<const schema::Program *> verifyProgram(std::span<const uint8_t> buffer) {
   if (!schema::VerifyProgramBuffer(structure))
     return Status::error(Code::Format, "FlatBuffer structure is broken, or a required field is missing");
   const schema::Program &program = *schema::GetProgram(buffer.data());
+  if (!vectorsAreAligned(program))
+    return Status::error(Code::Format, "FlatBuffer has a vector that is not aligned");
 
   FaultList faults;
   verifyHeader(program, faults);

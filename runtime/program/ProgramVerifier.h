@@ -29,7 +29,7 @@
 
 namespace graft {
 
-/// `buffer`: the FlatBuffer part of a program file, 8-byte aligned, alive as long as the result.
+/// `buffer`: the FlatBuffer part of a program file, 64-byte aligned, alive as long as the result.
 Result<const schema::Program *> verifyProgram(std::span<const uint8_t> buffer);
 
 } // namespace graft

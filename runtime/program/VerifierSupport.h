@@ -58,6 +58,9 @@ inline std::string_view nameFault(std::string_view name) {
   return {};
 }
 
+/// Whether all vectors of 8-byte elements are aligned to 8 bytes (FlatBuffers' verifier does not look).
+bool vectorsAreAligned(const schema::Program &program);
+
 /// Checks instructions, bindings and lifetimes of entry `index` whose arena buffers all passed the checks for buffers.
 void verifyEntry(const schema::Program &program, unsigned index, FaultList &faults);
 

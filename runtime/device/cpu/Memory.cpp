@@ -1,9 +1,12 @@
 #include "runtime/device/cpu/Memory.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace graft {
 
@@ -32,6 +35,16 @@ Result<HostBlock> HostBlock::allocate(size_t bytes, std::string_view what) {
   block.data_ = static_cast<uint8_t *>(data);
   block.size_ = bytes;
   return block;
+}
+
+int64_t hostMemoryBytes() {
+  int64_t bytes = int64_t(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  for (const char *path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    int64_t limit = 0;
+    if (std::ifstream(path) >> limit && limit > 0) // "max" is no number
+      bytes = std::min(bytes, limit);
+  }
+  return bytes;
 }
 
 int64_t peakResidentBytes() {

@@ -31,6 +31,9 @@ private:
   size_t size_ = 0;
 };
 
+/// Bytes that this process may use: physical memory, or less by cgroup limit (v2 memory.max, v1 limit_in_bytes).
+int64_t hostMemoryBytes();
+
 /// Largest resident set that this process has had, in bytes (VmHWM).
 int64_t peakResidentBytes();
 

@@ -1,5 +1,6 @@
 #include "test/passes/codegen/Kernels.h"
 #include "mlir/Parser/Parser.h"
+#include "passes/codegen/Passes.h"
 #include <bit>
 #include <cmath>
 #include <dlfcn.h>
@@ -22,17 +23,34 @@ mlir::OwningOpRef<mlir::ModuleOp> parse(mlir::MLIRContext &context, const std::s
   return module;
 }
 
-/// A handle for the bytes, through an anonymous file.
-static void *load(const std::string &object) {
-  int descriptor = memfd_create("kernels.so", MFD_CLOEXEC);
-  EXPECT_EQ(write(descriptor, object.data(), object.size()), static_cast<ssize_t>(object.size()));
-  void *library = dlopen(("/proc/self/fd/" + std::to_string(descriptor)).c_str(), RTLD_NOW | RTLD_LOCAL);
-  EXPECT_NE(library, nullptr) << dlerror();
-  close(descriptor);
-  return library;
+std::string substitute(std::string text, const std::vector<std::pair<std::string, std::string>> &values) {
+  for (const auto &[from, to] : values)
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
+  return text;
 }
 
-Kernels Kernels::compile(const std::string &text, CodegenOptions options) {
+std::vector<CpuLevel> runnableLevels() {
+  Result<CpuLevel> host = hostCpuLevel();
+  EXPECT_TRUE(host.isOk()) << host.status().text();
+  std::vector<CpuLevel> levels = {CpuLevel::X86_64_V3};
+  if (host.isOk() && *host == CpuLevel::X86_64_V4)
+    levels.push_back(CpuLevel::X86_64_V4);
+  return levels;
+}
+
+/// Loads the bytes through an anonymous file, which stays open as long as the library is loaded: dlopen takes a path
+/// that it has loaded before for the same library, and a closed descriptor's number is used again.
+void Kernels::load() {
+  const std::string &object = compiled_.object;
+  descriptor_ = memfd_create("kernels.so", MFD_CLOEXEC);
+  ASSERT_EQ(write(descriptor_, object.data(), object.size()), static_cast<ssize_t>(object.size()));
+  library_ = dlopen(("/proc/self/fd/" + std::to_string(descriptor_)).c_str(), RTLD_NOW | RTLD_LOCAL);
+  ASSERT_NE(library_, nullptr) << dlerror();
+}
+
+Kernels Kernels::compile(const std::string &text, CpuLevel level, unsigned threads) {
+  CodegenOptions options{.level = level, .threads = threads, .verifyPasses = true};
   Kernels kernels;
   mlir::MLIRContext context;
   auto module = parse(context, text);
@@ -43,16 +61,20 @@ Kernels Kernels::compile(const std::string &text, CodegenOptions options) {
   if (!compiled.isOk())
     return kernels;
   kernels.compiled_ = std::move(*compiled);
-  kernels.library_ = load(kernels.compiled_.object);
+  if (!kernels.compiled_.kernels.empty())
+    kernels.load();
   return kernels;
 }
 
 Kernels::Kernels(Kernels &&other)
-    : compiled_(std::move(other.compiled_)), library_(std::exchange(other.library_, nullptr)) {}
+    : compiled_(std::move(other.compiled_)), library_(std::exchange(other.library_, nullptr)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 Kernels::~Kernels() {
   if (library_)
     dlclose(library_);
+  if (descriptor_ >= 0)
+    close(descriptor_);
 }
 
 void Kernels::run(const std::string &program, std::vector<const void *> operands) {

@@ -10,11 +10,17 @@
 
 namespace graft::test {
 
+/// `text` with every occurrence of each first string replaced by the second, in order.
+std::string substitute(std::string text, const std::vector<std::pair<std::string, std::string>> &values);
+
+/// The levels that this machine runs: x86-64-v3 always, x86-64-v4 where there is AVX-512.
+std::vector<CpuLevel> runnableLevels();
+
 /// A loaded shared object of kernels; unloads when destroyed.
 class Kernels {
 public:
   /// Compiles every row program of the text; a failed compile fails the test and leaves nothing to call.
-  static Kernels compile(const std::string &text, CodegenOptions options = {.verifyPasses = true});
+  static Kernels compile(const std::string &text, CpuLevel level, unsigned threads = 1);
   Kernels(Kernels &&other);
   ~Kernels();
 
@@ -26,8 +32,11 @@ public:
 
 private:
   Kernels() = default;
+  void load();
+
   CompiledKernels compiled_;
   void *library_ = nullptr;
+  int descriptor_ = -1;
 };
 
 /// The text as a verified module; null after reporting a test failure.

@@ -1,0 +1,290 @@
+#include "passes/autodiff/EntryPoints.h"
+
+#include "dialects/nn/Build.h"
+#include "dialects/rl/RLDialect.h"
+#include "passes/autodiff/Differentiate.h"
+#include "passes/lower/Decompose.h"
+#include "passes/objective/BuildObjective.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+namespace graft {
+
+StringRef argumentName(func::FuncOp function, unsigned index) {
+  auto name = function.getArgAttrOfType<StringAttr>(index, rl::nameAttribute);
+  return name ? name.getValue() : StringRef();
+}
+
+StringRef resultName(func::FuncOp function, unsigned index) {
+  auto name = function.getResultAttrOfType<StringAttr>(index, rl::nameAttribute);
+  return name ? name.getValue() : StringRef();
+}
+
+Value findArgument(func::FuncOp function, StringRef name) {
+  for (unsigned i = 0; i < function.getNumArguments(); ++i)
+    if (argumentName(function, i) == name)
+      return function.getArgument(i);
+  return {};
+}
+
+namespace {
+
+using objective::Kind;
+using objective::Objective;
+
+/// A function while its arguments and results are still being added.
+class FunctionBuilder {
+public:
+  FunctionBuilder(func::FuncOp function) : function_(function), builder_(function.getContext()) {
+    builder_.setInsertionPointToEnd(&function.getBody().front());
+  }
+
+  nn::Build build() { return nn::Build(builder_, function_.getLoc()); }
+  OpBuilder &builder() { return builder_; }
+  Location loc() { return function_.getLoc(); }
+  func::FuncOp function() const { return function_; }
+
+  /// The argument of this name; added with the type if there is none.
+  Value argument(StringRef name, ArrayRef<int64_t> shape, Type element) {
+    if (Value present = findArgument(function_, name))
+      return present;
+    auto attribute = builder_.getDictionaryAttr(builder_.getNamedAttr(rl::nameAttribute, builder_.getStringAttr(name)));
+    (void)function_.insertArgument(function_.getNumArguments(), RankedTensorType::get(shape, element), attribute,
+                                   function_.getLoc());
+    return function_.getArguments().back();
+  }
+
+  void result(StringRef name, Value value) {
+    names_.push_back(name.str());
+    values_.push_back(value);
+  }
+
+  /// Writes the return and the function's type.
+  void finish() {
+    func::ReturnOp::create(builder_, function_.getLoc(), values_);
+    SmallVector<Type> types(ValueRange(values_).getTypes());
+    function_.setFunctionType(builder_.getFunctionType(function_.getArgumentTypes(), types));
+    for (auto [index, name] : llvm::enumerate(names_))
+      function_.setResultAttr(index, rl::nameAttribute, builder_.getStringAttr(name));
+  }
+
+private:
+  func::FuncOp function_;
+  OpBuilder builder_;
+  std::vector<std::string> names_;
+  SmallVector<Value> values_;
+};
+
+/// What a forward graph gives per token.
+struct TokenValues {
+  Value logprobs, entropy; ///< [B,S], 0 at index 0
+};
+
+/// @forward as required: one block, `input_ids` [B,S], one result [B,S,V].
+LogicalResult checkForward(func::FuncOp forward) {
+  if (!forward || !forward.getBody().hasOneBlock())
+    return emitError(forward ? forward.getLoc() : UnknownLoc::get(forward.getContext()), "the module has no function @forward of one block");
+  Value ids = findArgument(forward, "input_ids");
+  auto idsType = ids ? dyn_cast<RankedTensorType>(ids.getType()) : RankedTensorType();
+  if (!idsType || idsType.getRank() != 2 || !idsType.hasStaticShape() || !idsType.getElementType().isInteger())
+    return forward.emitError("the graph needs an input 'input_ids' of integers [batch, sequence]");
+  auto logits = forward.getNumResults() == 1 ? dyn_cast<RankedTensorType>(forward.getResultTypes()[0]) : RankedTensorType();
+  if (!logits || logits.getRank() != 3 || !isa<FloatType>(logits.getElementType()) ||
+      logits.getShape().take_front(2) != idsType.getShape())
+    return forward.emitError("the graph needs one output, logits [batch, sequence, vocabulary] of floats");
+  return success();
+}
+
+/// Log-probs and entropies of `ids` under the logits that predict them: row t of the logits speaks of token t + 1.
+TokenValues tokenValues(FunctionBuilder &entry, Value logits, Value ids) {
+  nn::Build b = entry.build();
+  ArrayRef<int64_t> shape = nn::shapeOf(ids);
+  int64_t rows = shape[0], width = shape[1];
+  Value none = b.splat(RankedTensorType::get({rows, 1}, nn::typeOf(ids).getElementType()), 0);
+  Value next = width > 1 ? b.concat({b.sliceAxis(ids, 1, 1, width - 1), none}, 1) : none;
+  auto token = rl::TokenLogprobsOp::create(entry.builder(), entry.loc(), logits, next);
+  auto shifted = [&](Value perRow) -> Value {
+    if (width == 1)
+      return b.like(perRow, 0.0);
+    Value predicted = b.sliceAxis(perRow, 1, 0, width - 1);
+    return nn::PadOp::create(entry.builder(), entry.loc(), perRow.getType(), predicted, ArrayRef<int64_t>{0, 1}, ArrayRef<int64_t>{1, 1});
+  };
+  return {shifted(token.getLogprobs()), shifted(token.getEntropy())};
+}
+
+/// A clone of @forward named `name` whose return is replaced by the token values.
+std::pair<FunctionBuilder, TokenValues> cloneForward(func::FuncOp forward, StringRef name) {
+  func::FuncOp clone = forward.clone();
+  clone.setName(name);
+  forward->getBlock()->getOperations().insert(Block::iterator(forward), clone);
+  Operation *terminator = clone.getBody().front().getTerminator();
+  Value logits = terminator->getOperand(0);
+  terminator->erase();
+  clone.setFunctionType(FunctionType::get(clone.getContext(), clone.getArgumentTypes(), {}));
+  clone.removeResAttrsAttr();
+  FunctionBuilder entry(clone);
+  TokenValues values = tokenValues(entry, logits, findArgument(clone, "input_ids"));
+  return {entry, values};
+}
+
+/// Removes what nobody uses, arguments too.
+void pruneArguments(func::FuncOp function) {
+  llvm::BitVector unused(function.getNumArguments());
+  for (BlockArgument argument : function.getArguments())
+    if (argument.use_empty() && argumentName(function, argument.getArgNumber()) != "input_ids")
+      unused.set(argument.getArgNumber());
+  (void)function.eraseArguments(unused);
+}
+
+LogicalResult simplify(ModuleOp module) {
+  PassManager passes(module.getContext());
+  passes.addNestedPass<func::FuncOp>(createCSEPass());
+  passes.addNestedPass<func::FuncOp>(createCanonicalizerPass());
+  passes.addNestedPass<func::FuncOp>(createCSEPass());
+  if (failed(passes.run(module)))
+    return failure();
+  for (func::FuncOp function : module.getOps<func::FuncOp>())
+    pruneArguments(function);
+  return success();
+}
+
+/// Declares the arguments that an objective reads; `known` holds what is computed here instead. `rows` and `width` are
+/// B (or N) and S.
+objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective, std::map<std::string, Value> known,
+                                           int64_t rows, int64_t width) {
+  objective::ObjectiveInputs inputs;
+  Type f32 = entry.builder().getF32Type();
+  auto shape = [&](Kind kind) -> SmallVector<int64_t> {
+    return kind == Kind::Token ? SmallVector<int64_t>{rows, width} : kind == Kind::Scalar ? SmallVector<int64_t>{} : SmallVector<int64_t>{rows};
+  };
+  for (const objective::Input &input : objective.requiredInputs())
+    inputs.values[input.name] = known.count(input.name) ? known[input.name] : entry.argument(input.name, shape(input.kind), f32);
+  for (const objective::Input &input : objective.metricInputs())
+    if (known.count(input.name))
+      inputs.values[input.name] = known[input.name];
+  inputs.lossMask = entry.argument("loss_mask", {rows, width}, entry.builder().getI1Type());
+  if (objective.usesGroups())
+    inputs.groupIds = entry.argument("group_ids", {rows}, entry.builder().getI64Type());
+  return inputs;
+}
+
+LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &options, EntryPoints &entries) {
+  auto [entry, token] = cloneForward(forward, "accumulate");
+  int64_t rows = nn::shapeOf(token.logprobs)[0], width = nn::shapeOf(token.logprobs)[1];
+  std::map<std::string, Value> known = {{"logprobs", token.logprobs}, {"entropy", token.entropy}};
+  if (options.onPolicy)
+    known["old_logprobs"] = rl::StopGradientOp::create(entry.builder(), entry.loc(), token.logprobs);
+  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.loss, known, rows, width);
+  Type f32 = entry.builder().getF32Type();
+  inputs.tokens = entry.argument("denominator.tokens", {}, f32);
+  inputs.sequences = entry.argument("denominator.sequences", {}, f32);
+  inputs.rows = entry.argument("denominator.rows", {}, f32);
+  auto built = objective::buildObjective(entry.builder(), entry.loc(), *options.loss, inputs);
+  if (failed(built))
+    return failure();
+  entry.result("loss", built->result);
+  entry.result("logprobs", token.logprobs);
+  for (const objective::BuiltMetric &metric : built->metrics) {
+    entry.result("metric." + metric.name, metric.value);
+    entries.metrics.push_back({metric.name, metric.combine});
+  }
+  entry.finish();
+  return success();
+}
+
+LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const EntryPointOptions &options) {
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  auto function = func::FuncOp::create(builder, forward.getLoc(), "advantages", builder.getFunctionType({}, {}));
+  function.addEntryBlock();
+  FunctionBuilder entry(function);
+  ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
+  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, {}, options.stepSequences ? options.stepSequences : shape[0], shape[1]);
+  auto built = objective::buildObjective(entry.builder(), entry.loc(), *options.advantages, inputs);
+  if (failed(built))
+    return failure();
+  entry.result("advantages", built->result);
+  entry.finish();
+  return success();
+}
+
+} // namespace
+
+FailureOr<EntryPoints> buildEntryPoints(ModuleOp module, const EntryPointOptions &options) {
+  auto forward = module.lookupSymbol<func::FuncOp>("forward");
+  if (!forward)
+    return module.emitError("the module has no function @forward"), failure();
+  if (failed(checkForward(forward)))
+    return failure();
+  EntryPoints entries;
+  auto [entry, token] = cloneForward(forward, "logprobs");
+  entry.result("logprobs", token.logprobs);
+  entry.finish();
+  if (options.loss && failed(buildAccumulate(forward, options, entries)))
+    return failure();
+  if (options.advantages && failed(buildAdvantages(module, forward, options)))
+    return failure();
+  forward.erase();
+  if (failed(simplify(module)))
+    return failure();
+  return entries;
+}
+
+namespace {
+
+/// Trained parameters of a function by name. Equal ones have been merged; two of one name and different types are an error.
+FailureOr<std::map<std::string, rl::ParameterOp>> trainedParameters(func::FuncOp function) {
+  std::map<std::string, rl::ParameterOp> parameters;
+  for (auto parameter : function.getOps<rl::ParameterOp>())
+    if (parameter.getTrained() && !parameters.emplace(parameter.getName().str(), parameter).second)
+      return parameter.emitError() << "parameter '" << parameter.getName() << "' occurs twice with different types", failure();
+  return parameters;
+}
+
+} // namespace
+
+LogicalResult addGradients(ModuleOp module, EntryPoints &entries) {
+  auto function = module.lookupSymbol<func::FuncOp>("accumulate");
+  if (!function)
+    return module.emitError("the module has no function @accumulate");
+  if (failed(decompose(function, /*onlyAttention=*/true)))
+    return failure();
+  auto parameters = trainedParameters(function);
+  if (failed(parameters))
+    return failure();
+  SmallVector<Value> values;
+  for (auto &[name, parameter] : *parameters)
+    values.push_back(parameter.getResult());
+
+  Operation *terminator = function.getBody().front().getTerminator();
+  OpBuilder builder(terminator);
+  auto gradients = differentiate(builder, terminator->getOperand(0), values);
+  if (failed(gradients))
+    return failure();
+  SmallVector<Value> results(terminator->getOperands());
+  SmallVector<std::string> names;
+  for (unsigned i = 0; i < function.getNumResults(); ++i)
+    names.push_back(resultName(function, i).str());
+  for (auto [entry, gradient] : llvm::zip(*parameters, *gradients)) {
+    auto &[name, parameter] = entry;
+    if (!gradient) {
+      parameter.setTrained(false);
+      entries.unreached.push_back(name);
+      continue;
+    }
+    results.push_back(gradient);
+    names.push_back("grad." + name);
+    entries.trained.push_back(name);
+  }
+  terminator->setOperands(results);
+  function.removeResAttrsAttr();
+  function.setFunctionType(builder.getFunctionType(function.getArgumentTypes(), ValueRange(results).getTypes()));
+  for (auto [index, name] : llvm::enumerate(names))
+    function.setResultAttr(index, rl::nameAttribute, builder.getStringAttr(name));
+  return simplify(module);
+}
+
+} // namespace graft

@@ -1,0 +1,29 @@
+// From a function to an entry of the program: kernels, library calls, buffers with offsets.
+#pragma once
+
+#include "passes/codegen/CompileKernels.h"
+#include "runtime/program/Program_generated.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace graft {
+
+/// Lowers `function` (which is rewritten on the way) to a new entry of `program`, named as the function.
+///   Requires  arguments and results with the attribute rl.name; every rl.parameter in program.parameters; operators of
+///   nn, rl,
+///             arith, math with float32, integer and boolean elements.
+///   Ensures   arguments are inputs, results are outputs; a result "grad.NAME" is written to the gradient of the
+///   trained parameter
+///             NAME. Row programs are appended to the module `kernels`. Arena offsets are assigned.
+/// Errors are emitted on the operators that cannot be compiled, all of them.
+mlir::LogicalResult lowerEntry(mlir::func::FuncOp function, schema::ProgramT &program, mlir::ModuleOp kernels);
+
+/// Compiles the row programs of `kernels`, in the order in which lowerEntry() appended them, into the program's kernel
+/// table and one object.
+Status compileKernels(mlir::ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options);
+
+/// Fills gradient and state offsets and the block sizes of the program's parameters, in their order; trained ones need
+/// `trained` set.
+void layOutParameters(schema::ProgramT &program);
+
+} // namespace graft

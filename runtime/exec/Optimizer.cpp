@@ -1,0 +1,91 @@
+#include "runtime/exec/Optimizer.h"
+
+#include "kernels/Dispatch.h"
+#include "kernels/adamw/adamw.h"
+#include "kernels/squared_norm/squared_norm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace graft {
+
+namespace {
+/// Elements of a parameter's memory, padding included; verified.
+int64_t storedElements(const schema::Parameter &parameter) {
+  int64_t rows = 1;
+  for (unsigned i = 0; parameter.shape() && i + 1 < parameter.shape()->size(); ++i)
+    rows *= parameter.shape()->Get(i);
+  return rows * parameter.row_pitch();
+}
+} // namespace
+
+double scheduledLearningRate(const schema::Optimizer &optimizer, int64_t step, int64_t totalSteps) {
+  double base = optimizer.learning_rate();
+  int64_t warmup = optimizer.warmup_steps();
+  if (step <= warmup)
+    return base * double(step) / double(warmup);
+  double rest = double(std::max<int64_t>(1, totalSteps - warmup));
+  double progress = std::min(1.0, double(step - warmup - 1) / rest);
+  switch (optimizer.schedule()) {
+  case schema::Schedule::Linear:
+    return base * (1 - progress);
+  case schema::Schedule::Cosine:
+    return base * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  default:
+    return base;
+  }
+}
+
+Optimizer::Optimizer(const schema::Program &program, State state) : program_(program), state_(state) {
+  for (unsigned i = 0; program.parameters() && i < program.parameters()->size(); ++i) {
+    const schema::Parameter &parameter = *program.parameters()->Get(i);
+    int64_t count = parameter.trained() ? storedElements(parameter) : 0;
+    for (int64_t done = 0; done < count; done += kernels::squaredNormBlock)
+      segments_.push_back({i, parameter.offset() / 4 + done, parameter.gradient_offset() / 4 + done,
+                           parameter.state_offset() / 4 + done, std::min(kernels::squaredNormBlock, count - done)});
+  }
+  sums_.resize(segments_.size());
+}
+
+double Optimizer::gradientNorm(WorkerPool &pool) {
+  auto *squaredNorm = kernels::vectorFunctions().squaredNorm;
+  pool.parallel([&](int worker) {
+    Share share = shareOf(static_cast<int64_t>(segments_.size()), worker, pool.workers());
+    for (auto i = static_cast<size_t>(share.begin); i < static_cast<size_t>(share.end); ++i)
+      sums_[i] = squaredNorm(state_.gradients + segments_[i].gradient, segments_[i].count);
+  });
+  double sum = 0;
+  for (double part : sums_)
+    sum += part;
+  return std::sqrt(sum);
+}
+
+Result<ApplyReport> Optimizer::apply(WorkerPool &pool, double learningRate, int64_t step) {
+  const schema::Optimizer &numbers = *program_.optimizer();
+  ApplyReport report;
+  report.gradientNorm = gradientNorm(pool);
+  if (!std::isfinite(report.gradientNorm))
+    return Status::error(Code::Failed, "the gradient norm is not finite", "apply",
+                         "weights were left as they were; lower the learning rate or look at the batch");
+  if (numbers.clip_grad_norm() > 0)
+    report.clipFactor = std::min(1.0, numbers.clip_grad_norm() / (report.gradientNorm + 1e-6));
+
+  std::vector<kernels::AdamWNumbers> byParameter;
+  for (const schema::Parameter *parameter : *program_.parameters())
+    byParameter.push_back(kernels::adamwNumbers(learningRate * parameter->learning_rate_scale(), numbers.beta1(),
+                                                numbers.beta2(), numbers.epsilon(), parameter->weight_decay(), step,
+                                                report.clipFactor));
+  auto *adamw = kernels::vectorFunctions().adamw;
+  pool.parallel([&](int worker) {
+    Share share = shareOf(static_cast<int64_t>(segments_.size()), worker, pool.workers());
+    for (auto i = static_cast<size_t>(share.begin); i < static_cast<size_t>(share.end); ++i) {
+      const Segment &segment = segments_[i];
+      adamw(state_.parameters + segment.offset, state_.gradients + segment.gradient, state_.means + segment.state,
+            state_.squares + segment.state, segment.count, byParameter[segment.parameter]);
+    }
+  });
+  return report;
+}
+
+} // namespace graft

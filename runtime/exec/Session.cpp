@@ -1,0 +1,327 @@
+#include "runtime/exec/SessionState.h"
+
+#include "runtime/base/Environment.h"
+#include "runtime/device/cpu/Threads.h"
+#include "runtime/program/Layout.h"
+
+#include <cstring>
+#include <new>
+#include <system_error>
+
+namespace graft {
+
+namespace {
+using Bindings = flatbuffers::Vector<flatbuffers::Offset<schema::Binding>>;
+
+std::vector<BindingInfo> describe(const schema::Program &program, const Bindings *bindings) {
+  std::vector<BindingInfo> infos;
+  for (unsigned i = 0; bindings && i < bindings->size(); ++i) {
+    const schema::Binding &binding = *bindings->Get(i);
+    const schema::Buffer &buffer = *program.buffers()->Get(binding.buffer());
+    infos.push_back({binding.name()->str(), buffer.dtype(), shapeOf(buffer.shape()), binding.required()});
+  }
+  return infos;
+}
+
+std::vector<ParameterInfo> describeParameters(const schema::Program &program) {
+  std::vector<ParameterInfo> infos;
+  for (unsigned i = 0; program.parameters() && i < program.parameters()->size(); ++i) {
+    const schema::Parameter &parameter = *program.parameters()->Get(i);
+    ParameterInfo info{parameter.name()->str(), {}, shapeOf(parameter.shape()), 0, parameter.trained()};
+    for (unsigned j = 0; parameter.aliases() && j < parameter.aliases()->size(); ++j)
+      info.aliases.push_back(parameter.aliases()->Get(j)->str());
+    info.elements = *elementCount(info.shape);
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+bool usesGradients(const schema::Program &program, const schema::Entry &entry) {
+  auto isGradient = [&](unsigned buffer) {
+    return program.buffers()->Get(buffer)->storage() == schema::Storage::Gradient;
+  };
+  auto any = [&](const flatbuffers::Vector<const schema::Operand *> *operands) {
+    for (unsigned i = 0; operands && i < operands->size(); ++i)
+      if (isGradient(operands->Get(i)->buffer()))
+        return true;
+    return false;
+  };
+  for (unsigned i = 0; entry.instructions() && i < entry.instructions()->size(); ++i) {
+    const schema::Instruction &instruction = *entry.instructions()->Get(i);
+    if (const auto *call = instruction.operation_as_KernelCall(); call && any(call->operands()))
+      return true;
+    if (const auto *call = instruction.operation_as_HostCall(); call && any(call->operands()))
+      return true;
+    if (const auto *gemm = instruction.operation_as_Gemm())
+      if (isGradient(gemm->a()->buffer()) || isGradient(gemm->b()->buffer()) || isGradient(gemm->c()->buffer()))
+        return true;
+    if (const auto *copy = instruction.operation_as_Copy())
+      if (isGradient(copy->dst()->buffer()) || isGradient(copy->src()->buffer()))
+        return true;
+    if (const auto *fill = instruction.operation_as_Fill(); fill && isGradient(fill->dst()->buffer()))
+      return true;
+  }
+  return false;
+}
+
+} // namespace
+
+// --- Opening
+// ----------------------------------------------------------------------------------------------------------
+
+Session::State::State(Program loaded, Options chosen)
+    : program(std::move(loaded)), options(chosen), parameters(describeParameters(program.root())),
+      bound(parameters.size(), false) {}
+
+Status Session::State::allocate() {
+  struct Part {
+    HostBlock *block;
+    int64_t bytes;
+    const char *name;
+  };
+  const schema::Program &program = root();
+  bool training = options.training;
+  const Part parts[] = {{&parameterBlock, program.parameter_bytes(), "parameters"},
+                        {&gradientBlock, training ? program.gradient_bytes() : 0, "gradients"},
+                        {&meanBlock, training ? program.state_bytes() : 0, "optimizer's means"},
+                        {&squareBlock, training ? program.state_bytes() : 0, "optimizer's squares"},
+                        {&arena, program.arena_bytes(), "arena"}};
+  int64_t needed = 0, available = hostMemoryBytes();
+  for (const Part &part : parts)
+    needed += part.bytes; // each is below 2^46: verified
+  if (needed > available)
+    return Status::error(Code::DoesNotFit, "parameters, gradients, optimizer state and arena take " +
+                                               std::to_string(needed) + " bytes, this machine has " +
+                                               std::to_string(available));
+  for (const Part &part : parts) {
+    GRAFT_ASSIGN_OR_RETURN(*part.block, HostBlock::allocate(static_cast<size_t>(part.bytes), part.name));
+  }
+  return Status::ok();
+}
+
+Status Session::State::openKernels() {
+  if (!root().kernels() || root().kernels()->size() == 0)
+    return Status::ok();
+  const schema::Object &code = *program.object();
+  GRAFT_ASSIGN_OR_RETURN(object, KernelObject::open({code.bytes()->data(), code.bytes()->size()}));
+  return Status::ok();
+}
+
+Status Session::State::startWorkers() {
+  int threads = options.threads;
+  if (threads == 0) {
+    GRAFT_ASSIGN_OR_RETURN(Environment environment, Environment::read());
+    threads = environment.threads.value_or(defaultThreadCount());
+  }
+  if (threads < 1 || threads > 1024)
+    return Status::error(Code::Usage, "a session has 1 to 1024 threads, not " + std::to_string(threads));
+  auto opened = kernels::MatrixLibrary::open();
+  if (opened.isOk()) {
+    library = *opened;
+    libraryName = library->version();
+  } else {
+    const Fault &fault = opened.status().faults().front();
+    notices.push_back("matrix products run without oneDNN, about ten times slower: " + fault.message + "; " +
+                      fault.hint);
+  }
+  pool = std::make_unique<WorkerPool>(threads, [library = library](int) {
+    if (library)
+      library->useOneThread();
+  });
+  planner.emplace(library, threads);
+  workers.emplace(Workers{*pool, {}});
+  for (int i = 0; i < threads; ++i)
+    workers->gemm.push_back(planner->makeWorkspace());
+  return Status::ok();
+}
+
+/// Each worker touches its share of every block, so that pages lie on its memory node and no step pays for page faults.
+void Session::State::touchPages() {
+  constexpr int64_t page = 4096;
+  pool->parallel([&](int worker) {
+    for (HostBlock *block : {&gradientBlock, &meanBlock, &squareBlock, &arena}) {
+      Share share = shareOf(static_cast<int64_t>(block->size()), worker, pool->workers(), page);
+      for (int64_t at = share.begin; at < share.end; at += page)
+        block->data()[at] = 0;
+    }
+  });
+}
+
+Status Session::State::prepareEntry(unsigned index, const StepMaker &maker) {
+  const schema::Entry &entry = *root().entries()->Get(index);
+  PreparedEntry &prepared = entries[index];
+  prepared.available = options.training || !usesGradients(root(), entry);
+  for (unsigned i = 0; prepared.available && entry.instructions() && i < entry.instructions()->size(); ++i) {
+    auto step = maker.make(*entry.instructions()->Get(i));
+    if (!step.isOk())
+      return step.takeStatus().at("entry '" + escaped(entry.name()->string_view()) + "': instruction " +
+                                  std::to_string(i));
+    prepared.steps.push_back({std::move(*step)});
+  }
+  return Status::ok();
+}
+
+Status Session::State::prepare() {
+  Blocks blocks{arena.data(), parameterBlock.data(), gradientBlock.data(), nullptr};
+  if (root().constants())
+    blocks.constants = const_cast<uint8_t *>(root().constants()->data());
+  StepMaker maker{root(), blocks, object ? &*object : nullptr, *planner};
+  entries.resize(root().entries()->size());
+  Status status;
+  pool->drive([&] { // products are prepared under the workers' OpenMP setting
+    touchPages();
+    for (unsigned i = 0; i < entries.size() && status.isOk(); ++i)
+      status = prepareEntry(i, maker);
+  });
+  GRAFT_RETURN_IF_ERROR(std::move(status));
+  auto floats = [](HostBlock &block) { return reinterpret_cast<float *>(block.data()); };
+  if (root().optimizer() && options.training && root().parameters())
+    optimizer.emplace(root(), Optimizer::State{floats(parameterBlock), floats(gradientBlock), floats(meanBlock),
+                                               floats(squareBlock)});
+  return Status::ok();
+}
+
+Result<std::unique_ptr<Session>> Session::open(Program program, Options options) {
+  try {
+    auto state = std::make_unique<State>(std::move(program), options);
+    GRAFT_RETURN_IF_ERROR(state->allocate());
+    GRAFT_RETURN_IF_ERROR(state->openKernels());
+    GRAFT_RETURN_IF_ERROR(state->startWorkers());
+    GRAFT_RETURN_IF_ERROR(state->prepare());
+    return std::unique_ptr<Session>(new Session(std::move(state)));
+  } catch (const std::bad_alloc &) {
+    return Status::error(Code::DoesNotFit, "no memory to open the program");
+  } catch (const std::system_error &error) {
+    return Status::error(Code::DoesNotFit, std::string("cannot start the worker threads: ") + error.what());
+  }
+}
+
+Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Session::~Session() = default;
+
+// --- What there is
+// ----------------------------------------------------------------------------------------------------
+
+const Program &Session::program() const {
+  return state_->program;
+}
+int Session::threads() const {
+  return state_->pool->workers();
+}
+const std::string &Session::matrixLibrary() const {
+  return state_->libraryName;
+}
+const std::vector<std::string> &Session::notices() const {
+  return state_->notices;
+}
+const std::vector<ParameterInfo> &Session::parameters() const {
+  return state_->parameters;
+}
+
+Result<int> Session::State::findEntry(std::string_view name) const {
+  int entry = program.findEntry(name);
+  if (entry >= 0)
+    return entry;
+  std::string known;
+  for (const schema::Entry *each : *root().entries())
+    known += (known.empty() ? "" : ", ") + each->name()->str();
+  return Status::error(Code::Usage, "the program has no entry '" + escaped(name) + "', it has " + known);
+}
+
+Result<std::vector<BindingInfo>> Session::inputs(std::string_view entry) const {
+  GRAFT_ASSIGN_OR_RETURN(int index, state_->findEntry(entry));
+  return describe(state_->root(), state_->root().entries()->Get(static_cast<unsigned>(index))->inputs());
+}
+
+Result<std::vector<BindingInfo>> Session::outputs(std::string_view entry) const {
+  GRAFT_ASSIGN_OR_RETURN(int index, state_->findEntry(entry));
+  return describe(state_->root(), state_->root().entries()->Get(static_cast<unsigned>(index))->outputs());
+}
+
+MemoryUse Session::memory() const {
+  auto size = [](const HostBlock &block) { return static_cast<int64_t>(block.size()); };
+  const State &s = *state_;
+  int64_t constants = s.root().constants() ? s.root().constants()->size() : 0;
+  return {
+      size(s.parameterBlock), size(s.gradientBlock), size(s.meanBlock) + size(s.squareBlock), size(s.arena), constants,
+      peakResidentBytes()};
+}
+
+// --- Weights
+// ----------------------------------------------------------------------------------------------------------
+
+/// The block and byte offset of a parameter's array.
+Result<std::pair<HostBlock *, int64_t>> Session::State::locate(Block block, int parameter) {
+  const schema::Parameter &p = *root().parameters()->Get(static_cast<unsigned>(parameter));
+  if (block == Block::Parameter)
+    return std::pair{&parameterBlock, p.offset()};
+  if (!options.training || !p.trained())
+    return Status::error(Code::Usage, "parameter '" + escaped(p.name()->string_view()) +
+                                          "' is not trained in this session: it has no gradient and no moments");
+  if (block == Block::Gradient)
+    return std::pair{&gradientBlock, p.gradient_offset()};
+  return std::pair{block == Block::Mean ? &meanBlock : &squareBlock, p.state_offset()};
+}
+
+/// Calls f(row in the block, first dense element, elements of the row) for every row of a parameter's array.
+template <typename F> Status Session::State::forEachRow(Block block, std::string_view name, size_t elements, F f) {
+  int index = program.findParameter(name);
+  if (index < 0)
+    return Status::error(Code::Graph, "the program has no parameter '" + escaped(name) + "'");
+  const ParameterInfo &info = parameters[static_cast<size_t>(index)];
+  if (static_cast<int64_t>(elements) != info.elements)
+    return Status::error(Code::Range, "parameter '" + escaped(name) + "' has shape " + shapeText(info.shape) +
+                                          ", not " + std::to_string(elements) + " elements");
+  GRAFT_ASSIGN_OR_RETURN(auto place, locate(block, index));
+  if (info.elements == 0)
+    return Status::ok();
+  int64_t columns = info.shape.empty() ? 1 : info.shape.back();
+  int64_t pitch = root().parameters()->Get(static_cast<unsigned>(index))->row_pitch();
+  auto *memory = reinterpret_cast<float *>(place.first->data() + place.second);
+  if (pitch == columns)
+    f(memory, int64_t(0), info.elements);
+  else
+    for (int64_t row = 0; row < info.elements / columns; ++row)
+      f(memory + row * pitch, row * columns, columns);
+  return Status::ok();
+}
+
+Status Session::write(Block block, std::string_view name, std::span<const float> values) {
+  GRAFT_RETURN_IF_ERROR(state_->forEachRow(block, name, values.size(), [&](float *row, int64_t first, int64_t count) {
+    std::memcpy(row, values.data() + first, static_cast<size_t>(count) * sizeof(float));
+  }));
+  if (block == Block::Parameter)
+    state_->bound[static_cast<size_t>(state_->program.findParameter(name))] = true;
+  return Status::ok();
+}
+
+Status Session::read(Block block, std::string_view name, std::span<float> values) const {
+  return state_->forEachRow(block, name, values.size(), [&](const float *row, int64_t first, int64_t count) {
+    std::memcpy(values.data() + first, row, static_cast<size_t>(count) * sizeof(float));
+  });
+}
+
+Status Session::bindAll(const std::function<Status(const ParameterInfo &, std::span<float>)> &read) {
+  Status all;
+  std::vector<float> staging;
+  for (size_t i = 0; i < state_->parameters.size(); ++i) {
+    const ParameterInfo &info = state_->parameters[i];
+    const schema::Parameter &parameter = *state_->root().parameters()->Get(static_cast<unsigned>(i));
+    int64_t columns = info.shape.empty() ? 1 : info.shape.back();
+    auto count = static_cast<size_t>(info.elements);
+    Status status;
+    if (parameter.row_pitch() == columns) { // straight into the block
+      status = read(info, {reinterpret_cast<float *>(state_->parameterBlock.data() + parameter.offset()), count});
+      state_->bound[i] = status.isOk();
+    } else {
+      staging.resize(count);
+      status = read(info, staging);
+      if (status.isOk())
+        status = write(Block::Parameter, info.name, staging);
+    }
+    all.merge(std::move(status));
+  }
+  return all;
+}
+
+} // namespace graft

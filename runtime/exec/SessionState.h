@@ -1,0 +1,80 @@
+// What a session holds; private to Session.cpp (opening, weights, descriptions) and SessionRun.cpp (running, time).
+#pragma once
+
+#include "kernels/gemm/Gemm.h"
+#include "runtime/device/cpu/Memory.h"
+#include "runtime/exec/KernelObject.h"
+#include "runtime/exec/Session.h"
+#include "runtime/exec/Steps.h"
+
+#include <chrono>
+#include <optional>
+
+namespace graft {
+
+using Clock = std::chrono::steady_clock;
+
+/// A FlatBuffers vector of dimensions; absent: rank 0.
+inline std::vector<int64_t> shapeOf(const flatbuffers::Vector<int64_t> *shape) {
+  return shape ? std::vector<int64_t>(shape->begin(), shape->end()) : std::vector<int64_t>();
+}
+inline std::string textOf(const flatbuffers::String *string) {
+  return string ? string->str() : "";
+}
+
+/// A step and the time it has taken.
+struct TimedStep {
+  std::unique_ptr<Step> step;
+  int64_t calls = 0;
+  Clock::duration time{};
+};
+
+/// An entry made ready to run.
+struct PreparedEntry {
+  bool available = true; ///< false: writes gradients in a session without
+  std::vector<TimedStep> steps;
+};
+struct Session::State {
+  Program program;
+  Options options;
+  std::vector<ParameterInfo> parameters;
+  std::vector<bool> bound; ///< by parameter
+  std::vector<std::string> notices;
+  std::string libraryName = "built-in loops";
+
+  HostBlock parameterBlock, gradientBlock, meanBlock, squareBlock, arena;
+  std::optional<KernelObject> object;
+  std::shared_ptr<const kernels::MatrixLibrary> library;
+  std::optional<kernels::GemmPlanner> planner;
+  std::vector<PreparedEntry> entries;
+  std::optional<Optimizer> optimizer;
+  int64_t applyCalls = 0;
+  Clock::duration applyTime{};
+  // Last: its threads are joined before anything they use goes away.
+  std::unique_ptr<WorkerPool> pool;
+  std::optional<Workers> workers;
+
+  State(Program loaded, Options chosen);
+  ~State() { workers.reset(); }
+
+  const schema::Program &root() const { return program.root(); }
+
+  Status allocate();
+  Status openKernels();
+  Status startWorkers();
+  Status prepare();
+  Status prepareEntry(unsigned index, const StepMaker &maker);
+  void touchPages();
+
+  Result<std::pair<HostBlock *, int64_t>> locate(Block block, int parameter);
+  template <typename F> Status forEachRow(Block block, std::string_view name, size_t elements, F f);
+
+  Result<int> findEntry(std::string_view name) const;
+  Status checkRun(int entry, const Inputs &inputs, const Outputs &outputs) const;
+  Status loadInputs(const schema::Entry &entry, const Inputs &inputs);
+  Status storeOutputs(const schema::Entry &entry, const Outputs &outputs) const;
+  Status runSteps(int entry);
+  const schema::Buffer &buffer(unsigned index) const { return *root().buffers()->Get(index); }
+};
+
+} // namespace graft

@@ -1,0 +1,234 @@
+#include "runtime/exec/Steps.h"
+
+#include "kernels/copy/copy.h"
+#include "runtime/exec/HostCalls.h"
+#include "runtime/program/Layout.h"
+
+#include "kernels/gather/gather.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+namespace graft {
+
+namespace {
+// Below this many bytes, waking the others takes longer than the work.
+constexpr int64_t serialBytes = 16 * 1024;
+
+/// Calls f(begin, end) on every worker with its share, or once with everything when the work is small.
+template <typename F> void split(Workers &workers, int64_t units, int64_t grain, bool small, const F &f) {
+  if (units == 0)
+    return;
+  if (small || workers.pool.workers() == 1)
+    return f(int64_t(0), units);
+  workers.pool.parallel([&](int worker) {
+    Share share = shareOf(units, worker, workers.pool.workers(), grain);
+    if (share.begin < share.end)
+      f(share.begin, share.end);
+  });
+}
+
+std::vector<int64_t> toVector(const flatbuffers::Vector<int64_t> *values) {
+  return values ? std::vector<int64_t>(values->begin(), values->end()) : std::vector<int64_t>();
+}
+
+class KernelStep final : public Step {
+public:
+  KernelStep(KernelFunction function, std::vector<void *> operands, int64_t units, bool small)
+      : function_(function), operands_(std::move(operands)), units_(units), small_(small) {}
+  Status run(Workers &workers) const override {
+    split(workers, units_, 1, small_, [&](int64_t begin, int64_t end) { function_(operands_.data(), begin, end); });
+    return Status::ok();
+  }
+
+private:
+  KernelFunction function_;
+  std::vector<void *> operands_;
+  int64_t units_;
+  bool small_;
+};
+
+class GemmStep final : public Step {
+public:
+  GemmStep(kernels::Gemm gemm, const float *a, const float *b, float *c)
+      : gemm_(std::move(gemm)), a_(a), b_(b), c_(c) {}
+  Status run(Workers &workers) const override {
+    std::atomic<bool> good = true;
+    workers.pool.parallel([&](int worker) {
+      for (int part = worker; part < gemm_.parts(); part += workers.pool.workers())
+        if (!gemm_.run(part, a_, b_, c_, workers.gemm[static_cast<size_t>(worker)].get()))
+          good = false;
+    });
+    return good ? Status::ok() : Status::error(Code::Failed, "the matrix library reported a failure");
+  }
+
+private:
+  kernels::Gemm gemm_;
+  const float *a_, *b_;
+  float *c_;
+};
+
+class CopyStep final : public Step {
+public:
+  CopyStep(kernels::StridedCopy copy, void *dst, const void *src, bool small)
+      : copy_(std::move(copy)), dst_(dst), src_(src), small_(small) {}
+  Status run(Workers &workers) const override {
+    split(workers, copy_.units(), 1, small_, [&](int64_t begin, int64_t end) { copy_.run(dst_, src_, begin, end); });
+    return Status::ok();
+  }
+
+private:
+  kernels::StridedCopy copy_;
+  void *dst_;
+  const void *src_;
+  bool small_;
+};
+
+class FillStep final : public Step {
+public:
+  FillStep(uint8_t *dst, int64_t bytes, std::span<const uint8_t> pattern) : dst_(dst), bytes_(bytes) {
+    for (size_t i = 0; i < sizeof pattern_; ++i)
+      pattern_[i] = pattern[i % pattern.size()];
+    isZero_ = std::all_of(pattern.begin(), pattern.end(), [](uint8_t byte) { return byte == 0; });
+  }
+  Status run(Workers &workers) const override {
+    split(workers, bytes_, sizeof pattern_, bytes_ < serialBytes, [&](int64_t begin, int64_t end) {
+      if (isZero_)
+        std::memset(dst_ + begin, 0, static_cast<size_t>(end - begin));
+      else
+        for (int64_t at = begin; at < end; at += int64_t(sizeof pattern_)) // shares begin at a multiple of the pattern
+          std::memcpy(dst_ + at, pattern_, static_cast<size_t>(std::min<int64_t>(sizeof pattern_, end - at)));
+    });
+    return Status::ok();
+  }
+
+private:
+  uint8_t *dst_;
+  int64_t bytes_;
+  uint8_t pattern_[64];
+  bool isZero_;
+};
+
+class HostStep final : public Step {
+public:
+  HostStep(const HostKernel &kernel, std::vector<int64_t> ints, std::vector<void *> operands, bool small)
+      : kernel_(kernel), ints_(std::move(ints)), operands_(std::move(operands)), small_(small) {}
+  Status run(Workers &workers) const override {
+    constexpr int64_t none = std::numeric_limits<int64_t>::max();
+    std::atomic<int64_t> firstBad = none;
+    split(workers, kernel_.units(ints_), kernel_.grain, small_, [&](int64_t begin, int64_t end) {
+      int64_t bad = kernel_.run(ints_, operands_.data(), begin, end);
+      for (int64_t seen = firstBad; bad >= 0 && bad < seen && !firstBad.compare_exchange_weak(seen, bad);)
+        ;
+    });
+    if (firstBad == none)
+      return Status::ok();
+    return Status::error(Code::Range, std::string(kernel_.name) + ": index " +
+                                          std::to_string(kernels::indexAt(operands_[0], ints_[4], firstBad)) +
+                                          " at position " + std::to_string(firstBad) + " is not in [0, " +
+                                          std::to_string(kernel_.limit(ints_)) + ")");
+  }
+
+private:
+  const HostKernel &kernel_;
+  std::vector<int64_t> ints_;
+  std::vector<void *> operands_;
+  bool small_;
+};
+
+/// Makes the step of each kind of instruction.
+class Maker {
+public:
+  explicit Maker(const StepMaker &maker) : maker_(maker) {}
+
+  Result<std::unique_ptr<Step>> kernel(const schema::KernelCall &call) const {
+    std::string_view symbol = maker_.program.kernels()->Get(call.kernel())->symbol()->string_view();
+    KernelFunction function = maker_.object->find(symbol);
+    if (!function)
+      return Status::error(Code::Verify, "object code has no kernel '" + escaped(symbol) + "'");
+    int64_t bytes = 0;
+    for (unsigned i = 0; call.operands() && i < call.operands()->size(); ++i)
+      bytes += std::min(call.operands()->Get(i)->extent(), serialBytes);
+    return own(std::make_unique<KernelStep>(function, addresses(call.operands()), call.units(), bytes < serialBytes));
+  }
+
+  Result<std::unique_ptr<Step>> gemm(const schema::Gemm &gemm) const {
+    kernels::GemmShape shape;
+    shape.batch = toVector(gemm.batch());
+    shape.m = gemm.m(), shape.n = gemm.n(), shape.k = gemm.k();
+    shape.a = matrix(*gemm.a()), shape.b = matrix(*gemm.b()), shape.c = matrix(*gemm.c());
+    shape.alpha = gemm.alpha();
+    shape.accumulate = gemm.accumulate();
+    auto at = [&](const schema::MatrixOperand &operand) {
+      return reinterpret_cast<float *>(address(operand.buffer(), operand.byte_offset()));
+    };
+    return own(std::make_unique<GemmStep>(maker_.planner.plan(shape), at(*gemm.a()), at(*gemm.b()), at(*gemm.c())));
+  }
+
+  Result<std::unique_ptr<Step>> copy(const schema::Copy &copy) const {
+    kernels::StridedCopy plan(byteSize(copy.dtype()), toVector(copy.shape()), toVector(copy.dst_strides()),
+                              toVector(copy.src_strides()));
+    bool small = copy.dst()->extent() < serialBytes;
+    return own(std::make_unique<CopyStep>(std::move(plan), address(*copy.dst()), address(*copy.src()), small));
+  }
+
+  Result<std::unique_ptr<Step>> fill(const schema::Fill &fill) const {
+    std::span<const uint8_t> pattern(fill.pattern()->data(), fill.pattern()->size());
+    return own(std::make_unique<FillStep>(address(*fill.dst()), fill.dst()->extent(), pattern));
+  }
+
+  Result<std::unique_ptr<Step>> host(const schema::HostCall &call) const {
+    const HostKernel *kernel = findHostKernel(call.function()->string_view());
+    if (!kernel)
+      return Status::error(Code::Internal,
+                           "host function '" + call.function()->str() + "' is declared but not defined");
+    int64_t bytes = call.operands()->Get(1)->extent();
+    return own(
+        std::make_unique<HostStep>(*kernel, toVector(call.ints()), addresses(call.operands()), bytes < serialBytes));
+  }
+
+private:
+  static Result<std::unique_ptr<Step>> own(std::unique_ptr<Step> step) { return step; }
+  uint8_t *address(unsigned buffer, int64_t offset) const {
+    return maker_.blocks.address(*maker_.program.buffers()->Get(buffer)) + offset;
+  }
+  uint8_t *address(const schema::Operand &operand) const { return address(operand.buffer(), operand.byte_offset()); }
+  std::vector<void *> addresses(const flatbuffers::Vector<const schema::Operand *> *operands) const {
+    std::vector<void *> pointers;
+    for (unsigned i = 0; operands && i < operands->size(); ++i)
+      pointers.push_back(address(*operands->Get(i)));
+    return pointers;
+  }
+  static kernels::Matrix matrix(const schema::MatrixOperand &operand) {
+    return {toVector(operand.batch_strides()), operand.row_stride(), operand.column_stride()};
+  }
+
+  const StepMaker &maker_;
+};
+} // namespace
+
+uint8_t *Blocks::address(const schema::Buffer &buffer) const {
+  uint8_t *const storages[] = {arena, parameters, gradients, constants}; // in the order of schema::Storage
+  return storages[static_cast<size_t>(buffer.storage())] + buffer.offset();
+}
+
+Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruction) const {
+  Maker maker(*this);
+  switch (instruction.operation_type()) {
+  case schema::Operation::KernelCall:
+    return maker.kernel(*instruction.operation_as_KernelCall());
+  case schema::Operation::Gemm:
+    return maker.gemm(*instruction.operation_as_Gemm());
+  case schema::Operation::Copy:
+    return maker.copy(*instruction.operation_as_Copy());
+  case schema::Operation::Fill:
+    return maker.fill(*instruction.operation_as_Fill());
+  case schema::Operation::HostCall:
+    return maker.host(*instruction.operation_as_HostCall());
+  default:
+    return Status::error(Code::Internal, "instruction of unknown kind passed the verifier");
+  }
+}
+
+} // namespace graft

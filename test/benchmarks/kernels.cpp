@@ -1,0 +1,127 @@
+// kernel_benchmark [THREADS]: GFLOP/s of the products of one SmolLM2 step (16 x 102 tokens), GB/s of AdamW, norm and
+// copies.
+//
+// Best of a few repetitions. Machines are shared: compare only lines of one run.
+#include "kernels/Dispatch.h"
+#include "kernels/adamw/adamw.h"
+#include "kernels/copy/copy.h"
+#include "kernels/gemm/Gemm.h"
+#include "kernels/squared_norm/squared_norm.h"
+#include "runtime/device/cpu/Threads.h"
+#include "runtime/device/cpu/WorkerPool.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+using namespace graft;
+using namespace graft::kernels;
+
+namespace {
+template <typename F> double bestSeconds(F f) {
+  double best = 1e9, total = 0;
+  for (int i = 0; i < 50 && total < 1; ++i) {
+    auto start = std::chrono::steady_clock::now();
+    f();
+    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::min(best, seconds);
+    total += seconds;
+  }
+  return best;
+}
+
+struct Product {
+  const char *name;
+  int64_t batch, m, n, k;
+  bool transA, transB, accumulate;
+};
+
+const Product products[] = {{"q, o forward (X W^T)", 1, 1632, 576, 576, false, true, false},
+                            {"up forward (X W^T)", 1, 1632, 1536, 576, false, true, false},
+                            {"down forward (X W^T)", 1, 1632, 576, 1536, false, true, false},
+                            {"up dX (G W)", 1, 1632, 576, 1536, false, false, false},
+                            {"up dW (G^T X)", 1, 1536, 576, 1632, true, false, false},
+                            {"up dW, accumulated", 1, 1536, 576, 1632, true, false, true},
+                            {"down dW (G^T X)", 1, 576, 1536, 1632, true, false, false},
+                            {"head (X W^T)", 1, 395, 49152, 576, false, true, false},
+                            {"head dX (G W)", 1, 395, 576, 49152, false, false, false},
+                            {"head dW (G^T X)", 1, 49152, 576, 395, true, false, false},
+                            {"scores (Q K^T)", 144, 102, 102, 64, false, true, false},
+                            {"attention (P V)", 144, 102, 64, 102, false, false, false},
+                            {"attention dV (P^T G)", 144, 102, 64, 102, true, false, false}};
+
+void measure(const Product &p, WorkerPool &pool, std::shared_ptr<const MatrixLibrary> library) {
+  GemmShape shape{{p.batch}, p.m, p.n, p.k, {}, {}, {}, 1, p.accumulate};
+  shape.a = {{p.m * p.k}, p.transA ? 1 : p.k, p.transA ? p.m : 1};
+  shape.b = {{p.k * p.n}, p.transB ? 1 : p.n, p.transB ? p.k : 1};
+  shape.c = {{p.m * p.n}, p.n, 1};
+  std::vector<float> a(static_cast<size_t>(p.batch * p.m * p.k), 0.5f),
+      b(static_cast<size_t>(p.batch * p.k * p.n), 0.25f);
+  std::vector<float> c(static_cast<size_t>(p.batch * p.m * p.n));
+  double seconds = 0;
+  pool.drive([&] {
+    GemmPlanner planner(library, pool.workers());
+    Gemm gemm = planner.plan(shape);
+    std::vector<GemmWorkspace> workspaces;
+    for (int i = 0; i < pool.workers(); ++i)
+      workspaces.push_back(planner.makeWorkspace());
+    seconds = bestSeconds([&] {
+      pool.parallel([&](int worker) {
+        for (int part = worker; part < gemm.parts(); part += pool.workers())
+          (void)gemm.run(part, a.data(), b.data(), c.data(), workspaces[static_cast<size_t>(worker)].get());
+      });
+    });
+  });
+  double flops = 2.0 * double(p.batch) * double(p.m) * double(p.n) * double(p.k);
+  std::printf("%-24s %7.1f GFLOP/s %9.3f ms\n", p.name, flops / seconds / 1e9, seconds * 1e3);
+}
+
+/// Runs f(begin, end) on every worker's share; prints GB/s.
+template <typename F> void stream(const char *name, WorkerPool &pool, int64_t items, double bytes, F f) {
+  double seconds = 0;
+  pool.drive([&] {
+    seconds = bestSeconds([&] {
+      pool.parallel([&](int worker) {
+        Share share = shareOf(items, worker, pool.workers(), 16);
+        f(share.begin, share.end);
+      });
+    });
+  });
+  std::printf("%-24s %7.1f GB/s    %9.3f ms\n", name, bytes / seconds / 1e9, seconds * 1e3);
+}
+} // namespace
+
+int main(int argc, char **argv) {
+  int threads = argc > 1 ? std::atoi(argv[1]) : defaultThreadCount();
+  auto library = MatrixLibrary::open();
+  std::printf("%s, %d threads\n", library.isOk() ? (*library)->version().c_str() : "built-in loops", threads);
+  std::shared_ptr<const MatrixLibrary> opened = library.isOk() ? *library : nullptr;
+  WorkerPool pool(std::max(1, threads), [&](int) {
+    if (opened)
+      opened->useOneThread();
+  });
+  for (const Product &product : products)
+    measure(product, pool, opened);
+
+  const int64_t count = 32 << 20;
+  std::vector<float> p(count, 0.1f), g(count, 0.01f), m(count), v(count);
+  AdamWNumbers numbers = adamwNumbers(1e-6, 0.9, 0.95, 1e-8, 0.1, 1, 1);
+  stream("AdamW, 28 B", pool, count, 28.0 * count, [&](int64_t begin, int64_t end) {
+    vectorFunctions().adamw(p.data() + begin, g.data() + begin, m.data() + begin, v.data() + begin, end - begin,
+                            numbers);
+  });
+  stream("squared norm, 4 B", pool, count, 4.0 * count, [&](int64_t begin, int64_t end) {
+    volatile double sum = vectorFunctions().squaredNorm(g.data() + begin, end - begin);
+    (void)sum;
+  });
+  const int64_t heads[] = {16, 9, 102, 64}, dst[] = {9 * 102 * 64, 102 * 64, 64, 1}, src[] = {102 * 576, 64, 576, 1};
+  StridedCopy split(4, heads, dst, src);
+  stream("split heads, 8 B", pool, split.units(), 8.0 * 16 * 9 * 102 * 64,
+         [&](int64_t begin, int64_t end) { split.run(p.data(), g.data(), begin, end); });
+  const int64_t square[] = {1536, 1632}, across[] = {1632, 1}, down[] = {1, 1536};
+  StridedCopy transpose(4, square, across, down);
+  stream("transpose, 8 B", pool, transpose.units(), 8.0 * 1536 * 1632,
+         [&](int64_t begin, int64_t end) { transpose.run(p.data(), g.data(), begin, end); });
+}

@@ -1,0 +1,369 @@
+#include "runtime/exec/Session.h"
+
+#include "runtime/exec/HostCalls.h"
+#include "runtime/program/HostFunctions.h"
+#include "runtime/program/ProgramFile.h"
+#include "test/runtime/program/SampleProgram.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <limits>
+
+namespace graft {
+namespace {
+using schema::DType;
+using testing::HasSubstr;
+
+std::unique_ptr<Session> openSample(Session::Options options = {.threads = 2},
+                                    const std::function<void(schema::ProgramT &)> &change = {}) {
+  schema::ProgramT sample = test::sampleProgram();
+  if (change)
+    change(sample);
+  auto program = Program::fromBytes(*serializeProgram(sample));
+  EXPECT_TRUE(program.isOk()) << program.status().text();
+  auto session = Session::open(*program, options);
+  EXPECT_TRUE(session.isOk()) << session.status().text();
+  return std::move(*session);
+}
+
+/// Numbers that differ by parameter and position.
+Status sampleWeights(const ParameterInfo &info, std::span<float> values) {
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = float(info.name.size()) * 0.1f + float(i % 7) * 0.25f - 0.5f;
+  return Status::ok();
+}
+
+/// The sample's arithmetic, as loops.
+struct Expected {
+  std::vector<float> embed = std::vector<float>(15), weight = std::vector<float>(12);
+  std::vector<float> y = std::vector<float>(24), dEmbed = std::vector<float>(15), dWeight = std::vector<float>(12);
+  float loss = 0;
+
+  Expected(const std::vector<int64_t> &ids, const std::vector<float> &target, float bias) {
+    (void)sampleWeights({"embed", {}, {}, 15, true}, embed);
+    (void)sampleWeights({"weight", {}, {}, 12, true}, weight);
+    loss = bias;
+    for (size_t i = 0; i < 6; ++i)
+      for (size_t j = 0; j < 4; ++j) {
+        auto id = static_cast<size_t>(ids[i]);
+        for (size_t k = 0; k < 3; ++k)
+          y[i * 4 + j] += embed[id * 3 + k] * weight[j * 3 + k];
+        float d = y[i * 4 + j] - target[i * 4 + j];
+        loss += d * d / 2;
+        for (size_t k = 0; k < 3; ++k) {
+          dWeight[j * 3 + k] += d * embed[id * 3 + k];
+          dEmbed[id * 3 + k] += d * weight[j * 3 + k];
+        }
+      }
+  }
+};
+
+struct Batch {
+  std::vector<int64_t> ids = {0, 4, 2, 2, 1, 4};
+  std::vector<float> target = std::vector<float>(24, 0.75f);
+  std::vector<float> bias = {2};
+  Inputs inputs() const {
+    return {{"ids", {ids.data(), DType::I64, {6}}},
+            {"target", {target.data(), DType::F32, {6, 4}}},
+            {"bias", {bias.data(), DType::F32, {1}}}};
+  }
+};
+
+void expectNear(const std::vector<float> &got, const std::vector<float> &want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i)
+    EXPECT_NEAR(got[i], want[i], 1e-5) << i;
+}
+
+std::vector<float> readAll(Session &session, Block block, const char *name, size_t count) {
+  std::vector<float> values(count);
+  Status status = session.read(block, name, values);
+  EXPECT_TRUE(status.isOk()) << status.text();
+  return values;
+}
+
+TEST(Session, RunsAnEntryAndConvertsItsInputs) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  Expected expected(batch.ids, batch.target, 0);
+  std::vector<float> y(24), yt(24), sevens(5);
+  Status status = session->run("predict", {{"ids", {batch.ids.data(), DType::I64, {6}}}},
+                               {{"y", {y.data(), DType::F32, {6, 4}}},
+                                {"y_transposed", {yt.data(), DType::F32, {4, 6}}},
+                                {"sevens", {sevens.data(), DType::F32, {5}}}});
+  ASSERT_TRUE(status.isOk()) << status.text();
+  expectNear(y, expected.y);
+  for (size_t i = 0; i < 6; ++i)
+    for (size_t j = 0; j < 4; ++j)
+      EXPECT_EQ(yt[j * 6 + i], y[i * 4 + j]);
+  EXPECT_EQ(sevens, std::vector<float>(5, 7));
+}
+
+TEST(Session, OverwritesGradientsFirstAndAddsThen) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  Expected expected(batch.ids, batch.target, 2);
+  float loss = 0;
+  Outputs outputs = {{"loss", {&loss, DType::F32, {}}}};
+  for (int round = 0; round < 2; ++round) { // the second overwrites what the first left
+    ASSERT_TRUE(session->run("accumulate", batch.inputs(), outputs).isOk());
+    EXPECT_NEAR(loss, expected.loss, 1e-4);
+    expectNear(readAll(*session, Block::Gradient, "weight", 12), expected.dWeight);
+    expectNear(readAll(*session, Block::Gradient, "embed", 15), expected.dEmbed);
+  }
+  ASSERT_TRUE(session->run("accumulate_more", batch.inputs(), outputs).isOk());
+  for (float &value : expected.dWeight)
+    value *= 2;
+  expectNear(readAll(*session, Block::Gradient, "tied", 12), expected.dWeight);
+}
+
+TEST(Session, AbsentOptionalInputsAreZero) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  Inputs inputs = batch.inputs();
+  float with = 0, without = 0;
+  ASSERT_TRUE(session->run("accumulate", inputs, {{"loss", {&with, DType::F32, {}}}}).isOk());
+  inputs.erase("bias");
+  ASSERT_TRUE(session->run("accumulate", inputs, {{"loss", {&without, DType::F32, {}}}}).isOk());
+  EXPECT_NEAR(with - without, 2, 1e-5);
+}
+
+// Tests a step against AdamW's formulas and the clip of PyTorch, and that padding and frozen weights do not move.
+TEST(Session, AppliesAdamWWithClipping) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  Expected expected(batch.ids, batch.target, 2);
+  ASSERT_TRUE(session->run("accumulate", batch.inputs(), {}).isOk());
+  auto report = session->apply(0.01, 1);
+  ASSERT_TRUE(report.isOk()) << report.status().text();
+  double squares = 0;
+  for (const auto *gradient : {&expected.dEmbed, &expected.dWeight})
+    for (float value : *gradient)
+      squares += double(value) * value;
+  EXPECT_NEAR(report->gradientNorm, std::sqrt(squares), 1e-4);
+  EXPECT_NEAR(report->clipFactor, 1 / (std::sqrt(squares) + 1e-6), 1e-6);
+  auto weight = readAll(*session, Block::Parameter, "weight", 12), mean = readAll(*session, Block::Mean, "weight", 12);
+  for (size_t i = 0; i < 12; ++i) {
+    double g = expected.dWeight[i] * report->clipFactor;
+    EXPECT_NEAR(mean[i], 0.1 * g, 1e-6);
+    EXPECT_NEAR(weight[i], expected.weight[i] * (1 - 0.01 * 0.1) - 0.01 * g / (std::abs(g) + 1e-8), 1e-5);
+  }
+  std::vector<float> frozen(2);
+  (void)sampleWeights({"frozen", {}, {}, 2, false}, frozen);
+  EXPECT_EQ(readAll(*session, Block::Parameter, "frozen", 2), frozen);
+}
+
+// Tests that one and two threads give the same bits over several steps.
+TEST(Session, OneAndTwoThreadsGiveTheSameBits) {
+  std::vector<std::vector<float>> weights, losses;
+  for (int threads : {1, 2, 2}) {
+    auto session = openSample({.threads = threads});
+    ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+    Batch batch;
+    losses.emplace_back();
+    for (int step = 1; step <= 5; ++step) {
+      float loss = 0;
+      ASSERT_TRUE(session->run("accumulate", batch.inputs(), {{"loss", {&loss, DType::F32, {}}}}).isOk());
+      ASSERT_TRUE(session->apply(0.05, step).isOk());
+      losses.back().push_back(loss);
+    }
+    weights.push_back(readAll(*session, Block::Parameter, "weight", 12));
+    EXPECT_LT(losses.back().back(), losses.back().front());
+  }
+  EXPECT_EQ(weights[0], weights[1]);
+  EXPECT_EQ(weights[1], weights[2]);
+  EXPECT_EQ(losses[0], losses[1]);
+}
+
+TEST(Session, AllocatesExactlyWhatTheProgramSays) {
+  auto session = openSample();
+  MemoryUse use = session->memory();
+  EXPECT_EQ(use.arena, 704);
+  EXPECT_EQ(use.parameters, 384);
+  EXPECT_EQ(use.gradients, 320);
+  EXPECT_EQ(use.state, 640);
+  EXPECT_EQ(use.constants, 64);
+  EXPECT_GT(use.processPeak, 0);
+}
+
+TEST(Session, WithoutTrainingHasNoGradients) {
+  auto session = openSample({.threads = 1, .training = false});
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  EXPECT_EQ(session->memory().gradients, 0);
+  Batch batch;
+  EXPECT_TRUE(session->run("predict", {{"ids", {batch.ids.data(), DType::I64, {6}}}}, {}).isOk());
+  EXPECT_THAT(session->run("accumulate", batch.inputs(), {}).text(), HasSubstr("writes gradients"));
+  EXPECT_THAT(session->apply(0.1, 1).status().text(), HasSubstr("without training"));
+  std::vector<float> values(12);
+  EXPECT_THAT(session->read(Block::Mean, "weight", values).text(), HasSubstr("is not trained in this session"));
+}
+
+TEST(Session, MeasuresTimeByInstructionAndCategory) {
+  auto session = openSample({.threads = 1, .profiling = true});
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  ASSERT_TRUE(session->run("accumulate", Batch().inputs(), {}).isOk());
+  ASSERT_TRUE(session->run("accumulate", Batch().inputs(), {}).isOk());
+  ASSERT_TRUE(session->apply(0.1, 1).isOk());
+  auto timings = session->timings();
+  ASSERT_EQ(timings.size(), 8u);
+  EXPECT_EQ(timings[1].origin, "linear");
+  EXPECT_EQ(timings[1].calls, 2);
+  EXPECT_EQ(timings[7].category, "optimizer");
+  EXPECT_EQ(session->secondsByCategory().size(), 4u);
+  session->setProfiling(false);
+  ASSERT_TRUE(session->run("accumulate", Batch().inputs(), {}).isOk());
+  EXPECT_TRUE(session->timings().empty());
+}
+
+TEST(Session, DescribesItself) {
+  auto session = openSample();
+  auto inputs = session->inputs("accumulate");
+  ASSERT_TRUE(inputs.isOk());
+  ASSERT_EQ(inputs->size(), 3u);
+  EXPECT_EQ((*inputs)[1].name, "target");
+  EXPECT_EQ((*inputs)[1].shape, (std::vector<int64_t>{6, 4}));
+  EXPECT_FALSE((*inputs)[2].required);
+  EXPECT_EQ(session->outputs("accumulate")->front().name, "loss");
+  EXPECT_THAT(session->inputs("step").status().text(), HasSubstr("it has predict, accumulate, accumulate_more"));
+  EXPECT_EQ(session->parameters()[1].aliases, std::vector<std::string>{"tied"});
+  EXPECT_EQ(session->threads(), 2);
+}
+
+// --- Wrong use
+// --------------------------------------------------------------------------------------------------------
+
+TEST(SessionErrors, UnboundWeightsAreListed) {
+  auto session = openSample();
+  std::vector<float> embed(15);
+  ASSERT_TRUE(session->write(Block::Parameter, "embed", embed).isOk());
+  EXPECT_THAT(session->run("accumulate", Batch().inputs(), {}).text(), HasSubstr("no weights: weight, frozen"));
+}
+
+TEST(SessionErrors, BindingReportsEveryParameter) {
+  auto session = openSample();
+  Status status = session->bindAll([](const ParameterInfo &info, std::span<float>) {
+    return Status::error(Code::Graph, "has no tensor", info.name);
+  });
+  EXPECT_EQ(status.faults().size(), 3u);
+  std::vector<float> few(3);
+  EXPECT_THAT(session->write(Block::Parameter, "weight", few).text(), HasSubstr("has shape [4, 3], not 3 elements"));
+  EXPECT_THAT(session->write(Block::Parameter, "nobody", few).text(), HasSubstr("no parameter 'nobody'"));
+  EXPECT_THAT(session->read(Block::Gradient, "frozen", few).text(), HasSubstr("not 3 elements"));
+}
+
+TEST(SessionErrors, AllArgumentsAreChecked) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  Inputs inputs = batch.inputs();
+  inputs["ids"].shape = {3, 2};
+  inputs["target"].data = nullptr;
+  inputs["extra"] = {};
+  double loss = 0;
+  Status status = session->run("accumulate", inputs, {{"loss", {&loss, DType::F64, {}}}, {"gain", {}}});
+  EXPECT_EQ(status.faults().size(), 5u);
+  for (const char *part :
+       {"input 'ids': has shape [3, 2], expected [6]", "input 'target': has no data", "input 'extra': is none that",
+        "output 'loss': is float64, expected float32", "output 'gain': is none that"})
+    EXPECT_THAT(status.text(), HasSubstr(part));
+  EXPECT_THAT(session->run("accumulate", {}, {}).text(), HasSubstr("input 'ids': is missing"));
+  EXPECT_THAT(session->run("train", {}, {}).text(), HasSubstr("has no entry 'train'"));
+}
+
+TEST(SessionErrors, ValuesThatDoNotFitAreRejected) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  batch.ids[3] = int64_t(1) << 40;
+  EXPECT_THAT(session->run("accumulate", batch.inputs(), {}).text(), HasSubstr("at position 3 does not fit"));
+  batch.ids[3] = 0;
+  Inputs inputs = batch.inputs();
+  inputs["ids"].dtype = DType::F64;
+  EXPECT_THAT(session->run("accumulate", inputs, {}).text(), HasSubstr("is float64, expected int32"));
+}
+
+TEST(SessionErrors, AnIndexOutsideOfItsTableNamesTheInstruction) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  batch.ids[2] = 5;
+  batch.ids[4] = -1;
+  Status status = session->run("accumulate", batch.inputs(), {});
+  EXPECT_THAT(status.text(),
+              HasSubstr("entry 'accumulate': instruction 0 (embed): gather_rows: index 5 at position 2"));
+  EXPECT_EQ(status.exitCode(), 3);
+}
+
+TEST(SessionErrors, NumbersThatAreNotFiniteFailTheRun) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  batch.bias[0] = std::numeric_limits<float>::quiet_NaN();
+  Status status = session->run("accumulate", batch.inputs(), {});
+  EXPECT_THAT(status.text(), HasSubstr("entry 'accumulate': the loss is not finite"));
+  EXPECT_EQ(status.exitCode(), 5);
+
+  std::vector<float> before = readAll(*session, Block::Parameter, "weight", 12), gradient(12, 1);
+  gradient[5] = std::numeric_limits<float>::infinity();
+  ASSERT_TRUE(session->write(Block::Gradient, "weight", gradient).isOk());
+  auto report = session->apply(0.1, 1);
+  EXPECT_THAT(report.status().text(), HasSubstr("apply: the gradient norm is not finite"));
+  EXPECT_EQ(readAll(*session, Block::Parameter, "weight", 12), before);
+}
+
+TEST(SessionErrors, ApplyChecksItsNumbers) {
+  auto session = openSample();
+  EXPECT_EQ(session->apply(-1, 1).status().exitCode(), 2);
+  EXPECT_EQ(session->apply(0.1, 0).status().exitCode(), 2);
+  EXPECT_EQ(session->apply(std::nan(""), 1).status().exitCode(), 2);
+  auto bare = openSample({.threads = 1}, [](schema::ProgramT &p) { p.optimizer.reset(); });
+  EXPECT_THAT(bare->apply(0.1, 1).status().text(), HasSubstr("no optimizer"));
+}
+
+TEST(SessionErrors, AMissingKernelIsNamed) {
+  schema::ProgramT sample = test::sampleProgram();
+  sample.kernels[1]->symbol = "not_there";
+  auto session = Session::open(*Program::fromBytes(*serializeProgram(sample)), {.threads = 1});
+  ASSERT_FALSE(session.isOk());
+  EXPECT_THAT(session.status().text(), HasSubstr("has no kernel 'not_there'"));
+}
+
+TEST(SessionErrors, MoreMemoryThanThereIsDoesNotFit) {
+  schema::ProgramT sample = test::sampleProgram();
+  sample.arena_bytes = sample.entries[0]->arena_bytes = int64_t(1) << 46;
+  auto program = Program::fromBytes(*serializeProgram(sample));
+  ASSERT_TRUE(program.isOk()) << program.status().text();
+  auto session = Session::open(*program, {.threads = 1});
+  ASSERT_FALSE(session.isOk());
+  EXPECT_EQ(session.status().exitCode(), 4);
+  EXPECT_THAT(session.status().text(), HasSubstr("bytes, this machine has"));
+}
+
+TEST(SessionErrors, ThreadsFromTheEnvironmentAreChecked) {
+  auto open = [] { return Session::open(*Program::fromBytes(test::sampleFile()), {}); };
+  ::setenv("GRAFT_THREADS", "1", 1);
+  EXPECT_EQ((*open())->threads(), 1);
+  for (const char *text : {"0", "-1", "two", "1.5", " 1", "99999999999"}) {
+    ::setenv("GRAFT_THREADS", text, 1);
+    auto session = open();
+    ASSERT_FALSE(session.isOk()) << text;
+    EXPECT_EQ(session.status().exitCode(), 2);
+    EXPECT_THAT(session.status().text(), HasSubstr("GRAFT_THREADS"));
+  }
+  ::unsetenv("GRAFT_THREADS");
+}
+
+// Tests that every declared host function has a definition.
+TEST(HostCalls, AreAllDefined) {
+  for (const HostFunction &function : hostFunctions())
+    EXPECT_NE(findHostKernel(function.name), nullptr) << function.name;
+}
+
+} // namespace
+} // namespace graft

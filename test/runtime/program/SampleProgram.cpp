@@ -1,0 +1,235 @@
+#include "test/runtime/program/SampleProgram.h"
+
+#include "runtime/device/cpu/Target.h"
+#include "runtime/program/Hash.h"
+#include "runtime/program/Layout.h"
+#include "runtime/program/ProgramFile.h"
+
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+
+namespace graft::test {
+
+namespace {
+using namespace schema;
+
+class Builder {
+public:
+  ProgramT program;
+
+  unsigned buffer(std::string name, Storage storage, int entry, int64_t offset, std::vector<int64_t> shape, int first,
+                  int last, DType dtype = DType::F32, int64_t size = 0) {
+    auto buffer = std::make_unique<BufferT>();
+    buffer->name = std::move(name);
+    buffer->storage = storage;
+    buffer->entry = entry;
+    buffer->offset = offset;
+    buffer->size = size ? size : *elementCount(shape) * byteSize(dtype);
+    buffer->dtype = dtype;
+    buffer->shape = std::move(shape);
+    buffer->first = first;
+    buffer->last = last;
+    program.buffers.push_back(std::move(buffer));
+    return static_cast<unsigned>(program.buffers.size() - 1);
+  }
+
+  template <typename T> static void add(EntryT &entry, T operation, std::string origin, std::string category) {
+    auto instruction = std::make_unique<InstructionT>();
+    instruction->operation.Set(std::move(operation));
+    instruction->origin = std::move(origin);
+    instruction->category = std::move(category);
+    entry.instructions.push_back(std::move(instruction));
+  }
+
+  Operand all(unsigned buffer, Access access) const { return {buffer, access, 0, program.buffers[buffer]->size}; }
+
+  static std::unique_ptr<MatrixOperandT> matrix(unsigned buffer, int64_t row, int64_t column) {
+    auto operand = std::make_unique<MatrixOperandT>();
+    operand->buffer = buffer;
+    operand->row_stride = row;
+    operand->column_stride = column;
+    return operand;
+  }
+
+  static GemmT gemm(int64_t m, int64_t n, int64_t k, std::unique_ptr<MatrixOperandT> a,
+                    std::unique_ptr<MatrixOperandT> b, std::unique_ptr<MatrixOperandT> c, bool accumulate = false) {
+    GemmT gemm;
+    gemm.m = m, gemm.n = n, gemm.k = k;
+    gemm.a = std::move(a), gemm.b = std::move(b), gemm.c = std::move(c);
+    gemm.accumulate = accumulate;
+    return gemm;
+  }
+
+  KernelCallT call(unsigned kernel, std::vector<Operand> operands, int64_t units) const {
+    KernelCallT call;
+    call.kernel = kernel;
+    call.operands = std::move(operands);
+    call.units = units;
+    return call;
+  }
+
+  static HostCallT host(std::string function, std::vector<Operand> operands, std::vector<int64_t> ints) {
+    HostCallT call;
+    call.function = std::move(function);
+    call.operands = std::move(operands);
+    call.ints = std::move(ints);
+    return call;
+  }
+
+  static void bind(std::vector<std::unique_ptr<BindingT>> &bindings, std::string name, unsigned buffer,
+                   bool required = true) {
+    auto binding = std::make_unique<BindingT>();
+    binding->name = std::move(name);
+    binding->buffer = buffer;
+    binding->required = required;
+    bindings.push_back(std::move(binding));
+  }
+
+  void parameter(std::string name, std::vector<int64_t> shape, int64_t pitch, int64_t offset, int64_t gradient) {
+    auto parameter = std::make_unique<ParameterT>();
+    parameter->name = std::move(name);
+    parameter->shape = std::move(shape);
+    parameter->row_pitch = pitch;
+    parameter->offset = offset;
+    parameter->trained = gradient >= 0;
+    parameter->gradient_offset = parameter->state_offset = gradient;
+    parameter->weight_decay = parameter->shape.size() > 1 ? 0.1f : 0;
+    program.parameters.push_back(std::move(parameter));
+  }
+
+  void kernel(std::string symbol, std::vector<Access> operands) {
+    auto kernel = std::make_unique<KernelT>();
+    kernel->symbol = std::move(symbol);
+    kernel->operands = std::move(operands);
+    program.kernels.push_back(std::move(kernel));
+  }
+};
+
+std::vector<uint8_t> readObject() {
+  std::ifstream file(GRAFT_SAMPLE_KERNELS, std::ios::binary);
+  if (!file)
+    throw std::runtime_error("no " GRAFT_SAMPLE_KERNELS);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void addPredict(Builder &b, unsigned embed, unsigned weight) {
+  auto entry = std::make_unique<EntryT>();
+  entry->name = "predict";
+  unsigned ids = b.buffer("ids", Storage::Arena, 0, 0, {6}, -1, 0, DType::I32);
+  unsigned h = b.buffer("h", Storage::Arena, 0, 64, {6, 3}, 0, 1);
+  unsigned y = b.buffer("y", Storage::Arena, 0, 192, {6, 4}, 1, 4);
+  unsigned yt = b.buffer("y.t", Storage::Arena, 0, 0, {4, 6}, 2, 4); // reuses the bytes of ids and h
+  unsigned sevens = b.buffer("sevens", Storage::Arena, 0, 320, {5}, 3, 4);
+  b.add(*entry,
+        b.host("gather_rows", {b.all(ids, Access::Read), b.all(embed, Access::Read), b.all(h, Access::Write)},
+               {6, 3, 5, 3, 4}),
+        "embed", "gather");
+  b.add(*entry, b.gemm(6, 4, 3, b.matrix(h, 3, 1), b.matrix(weight, 1, 16), b.matrix(y, 4, 1)), "linear", "gemm");
+  CopyT copy;
+  copy.dst = std::make_unique<Operand>(b.all(yt, Access::Write));
+  copy.src = std::make_unique<Operand>(b.all(y, Access::Read));
+  copy.shape = {4, 6}, copy.dst_strides = {6, 1}, copy.src_strides = {1, 4};
+  b.add(*entry, std::move(copy), "transpose", "copy");
+  FillT fill;
+  fill.dst = std::make_unique<Operand>(b.all(sevens, Access::Write));
+  fill.pattern = {0, 0, 0xE0, 0x40}; // 7.0
+  b.add(*entry, std::move(fill), "constant", "copy");
+  b.bind(entry->inputs, "ids", ids);
+  b.bind(entry->outputs, "y", y);
+  b.bind(entry->outputs, "y_transposed", yt);
+  b.bind(entry->outputs, "sevens", sevens);
+  entry->arena_bytes = 384;
+  b.program.entries.push_back(std::move(entry));
+}
+
+void addAccumulate(Builder &b, int index, bool more, unsigned embed, unsigned weight, unsigned dEmbed,
+                   unsigned dWeight) {
+  auto entry = std::make_unique<EntryT>();
+  entry->name = more ? "accumulate_more" : "accumulate";
+  unsigned ids = b.buffer("ids", Storage::Arena, index, 0, {6}, -1, 6, DType::I32);
+  unsigned target = b.buffer("target", Storage::Arena, index, 64, {6, 4}, -1, 2);
+  unsigned bias = b.buffer("bias", Storage::Arena, index, 192, {1}, -1, 3);
+  unsigned h = b.buffer("h", Storage::Arena, index, 256, {6, 3}, 0, 4);
+  unsigned y = b.buffer("y", Storage::Arena, index, 384, {6, 4}, 1, 2);
+  unsigned d = b.buffer("d", Storage::Arena, index, 512, {6, 4}, 2, 5);
+  unsigned loss = b.buffer("loss", Storage::Arena, index, 640, {}, 3, 7);
+  unsigned dh = b.buffer("dh", Storage::Arena, index, 384, {6, 3}, 5, 6); // reuses the bytes of y
+  b.add(*entry,
+        b.host("gather_rows", {b.all(ids, Access::Read), b.all(embed, Access::Read), b.all(h, Access::Write)},
+               {6, 3, 5, 3, 4}),
+        "embed", "gather");
+  b.add(*entry, b.gemm(6, 4, 3, b.matrix(h, 3, 1), b.matrix(weight, 1, 16), b.matrix(y, 4, 1)), "linear", "gemm");
+  b.add(*entry, b.call(0, {b.all(y, Access::Read), b.all(target, Access::Read), b.all(d, Access::Write)}, 6), "error",
+        "elementwise");
+  b.add(*entry, b.call(1, {b.all(d, Access::Read), b.all(bias, Access::Read), b.all(loss, Access::Write)}, 1), "loss",
+        "elementwise");
+  b.add(*entry, b.gemm(4, 3, 6, b.matrix(d, 1, 4), b.matrix(h, 3, 1), b.matrix(dWeight, 16, 1), more),
+        "linear: gradient", "gemm");
+  b.add(*entry, b.gemm(6, 3, 4, b.matrix(d, 4, 1), b.matrix(weight, 16, 1), b.matrix(dh, 3, 1)), "linear: gradient",
+        "gemm");
+  b.add(*entry,
+        b.host("scatter_add_rows",
+               {b.all(ids, Access::Read), b.all(dh, Access::Read),
+                b.all(dEmbed, more ? Access::ReadWrite : Access::Write)},
+               {6, 3, 5, 3, 4, more ? 0 : 1}),
+        "embed: gradient", "gather");
+  b.bind(entry->inputs, "ids", ids);
+  b.bind(entry->inputs, "target", target);
+  b.bind(entry->inputs, "bias", bias, false);
+  b.bind(entry->outputs, "loss", loss);
+  entry->arena_bytes = 704;
+  b.program.entries.push_back(std::move(entry));
+}
+} // namespace
+
+ProgramT sampleProgram() {
+  Builder b;
+  b.program.target = "cpu";
+  b.program.recipe = "# none\n";
+  b.program.graft_version = "0.1.0";
+  b.program.fingerprints = std::make_unique<FingerprintsT>();
+  b.program.constants.assign(64, 3);
+  b.parameter("embed", {5, 3}, 3, 0, 0);
+  b.parameter("weight", {4, 3}, 16, 64, 64);
+  b.program.parameters[1]->aliases = {"tied"};
+  b.parameter("frozen", {2}, 2, 320, -1);
+  b.program.parameter_bytes = 384;
+  b.program.gradient_bytes = b.program.state_bytes = 320;
+  unsigned embed = b.buffer("embed", Storage::Parameter, -1, 0, {5, 3}, -1, -1);
+  unsigned weight = b.buffer("weight", Storage::Parameter, -1, 64, {4, 3}, -1, -1, DType::F32, 256);
+  unsigned dEmbed = b.buffer("grad.embed", Storage::Gradient, -1, 0, {5, 3}, -1, -1);
+  unsigned dWeight = b.buffer("grad.weight", Storage::Gradient, -1, 64, {4, 3}, -1, -1, DType::F32, 256);
+  b.buffer("constant", Storage::Constant, -1, 0, {16}, -1, -1);
+  b.kernel("subtract_rows", {Access::Read, Access::Read, Access::Write});
+  b.kernel("half_square_sum", {Access::Read, Access::Read, Access::Write});
+  addPredict(b, embed, weight);
+  addAccumulate(b, 1, false, embed, weight, dEmbed, dWeight);
+  addAccumulate(b, 2, true, embed, weight, dEmbed, dWeight);
+  b.program.arena_bytes = 704;
+  b.program.optimizer = std::make_unique<OptimizerT>();
+  *b.program.optimizer = {};
+  b.program.optimizer->name = "adamw";
+  b.program.optimizer->beta1 = 0.9;
+  b.program.optimizer->beta2 = 0.95;
+  b.program.optimizer->epsilon = 1e-8;
+  b.program.optimizer->clip_grad_norm = 1;
+  b.program.optimizer->learning_rate = 0.01;
+  auto object = std::make_unique<ObjectT>();
+  object->target = "x86-64-v3"; // plain x86-64 code, which runs there too
+  object->bytes = readObject();
+  object->digest = hash64(object->bytes.data(), object->bytes.size());
+  b.program.objects.push_back(std::move(object));
+  return std::move(b.program);
+}
+
+std::vector<uint8_t> sampleFile() {
+  ProgramT program = sampleProgram();
+  auto bytes = serializeProgram(program);
+  if (!bytes.isOk())
+    throw std::runtime_error(bytes.status().text());
+  return *bytes;
+}
+
+} // namespace graft::test

@@ -1,0 +1,375 @@
+// One case per fault that the program verifier knows: break a valid program, expect the sentence.
+#include "runtime/program/HostFunctions.h"
+#include "runtime/program/Layout.h"
+#include "runtime/program/Program.h"
+#include "runtime/program/ProgramFile.h"
+#include "test/runtime/program/SampleProgram.h"
+
+#include <functional>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <limits>
+
+namespace graft {
+namespace {
+using namespace schema;
+using testing::HasSubstr;
+constexpr int64_t huge = std::numeric_limits<int64_t>::max();
+
+struct Fault {
+  const char *name;
+  std::function<void(ProgramT &)> breakIt;
+  const char *says;
+};
+
+std::string verdict(const std::function<void(ProgramT &)> &breakIt) {
+  ProgramT program = test::sampleProgram();
+  breakIt(program);
+  auto bytes = serializeProgram(program);
+  if (!bytes.isOk())
+    return bytes.status().text();
+  auto opened = graft::Program::fromBytes(*bytes);
+  if (opened.isOk())
+    return "ok";
+  EXPECT_EQ(opened.status().exitCode(), 3) << opened.status().text();
+  return opened.status().text();
+}
+
+// Parts of the sample.
+BufferT &buffer(ProgramT &p, int entry, const std::string &name) {
+  for (auto &each : p.buffers)
+    if (each->entry == entry && each->name == name)
+      return *each;
+  throw std::runtime_error(name);
+}
+unsigned number(ProgramT &p, int entry, const std::string &name) {
+  for (unsigned i = 0; i < p.buffers.size(); ++i)
+    if (p.buffers[i].get() == &buffer(p, entry, name))
+      return i;
+  return ~0u;
+}
+OperationUnion &operation(ProgramT &p, size_t entry, size_t i) {
+  return p.entries[entry]->instructions[i]->operation;
+}
+HostCallT &gather(ProgramT &p) {
+  return *operation(p, 0, 0).AsHostCall();
+}
+GemmT &gemm(ProgramT &p) {
+  return *operation(p, 0, 1).AsGemm();
+}
+CopyT &copy(ProgramT &p) {
+  return *operation(p, 0, 2).AsCopy();
+}
+FillT &fill(ProgramT &p) {
+  return *operation(p, 0, 3).AsFill();
+}
+KernelCallT &kernel(ProgramT &p) {
+  return *operation(p, 1, 2).AsKernelCall();
+}
+HostCallT &scatter(ProgramT &p) {
+  return *operation(p, 1, 6).AsHostCall();
+}
+
+void setBuffer(Operand &o, unsigned buffer) {
+  o = {buffer, o.access(), o.byte_offset(), o.extent()};
+}
+void setAccess(Operand &o, Access access) {
+  o = {o.buffer(), access, o.byte_offset(), o.extent()};
+}
+void setByteOffset(Operand &o, int64_t offset) {
+  o = {o.buffer(), o.access(), offset, o.extent()};
+}
+void setExtent(Operand &o, int64_t extent) {
+  o = {o.buffer(), o.access(), o.byte_offset(), extent};
+}
+
+class Verifier : public testing::TestWithParam<Fault> {};
+TEST_P(Verifier, Rejects) {
+  EXPECT_THAT(verdict(GetParam().breakIt), HasSubstr(GetParam().says));
+}
+std::string caseName(const testing::TestParamInfo<Fault> &info) {
+  return info.param.name;
+}
+
+const Fault headerFaults[] = {
+    {"Features", [](ProgramT &p) { p.required_features = 1; }, "requires features"},
+    {"Target", [](ProgramT &p) { p.target = "cuda"; }, "target 'cuda', expected 'cpu'"},
+    {"NoTarget", [](ProgramT &p) { p.target.clear(); }, "target ''"},
+    {"NegativeBlock", [](ProgramT &p) { p.state_bytes = -64; }, "state_bytes is -64"},
+    {"HugeBlock", [](ProgramT &p) { p.parameter_bytes = huge; }, "parameter_bytes is 9223372036854775807"},
+    {"Arena", [](ProgramT &p) { p.arena_bytes = 768; }, "arena_bytes is 768, the largest entry uses 704"},
+    {"HugeArena", [](ProgramT &p) { p.arena_bytes = p.entries[0]->arena_bytes = int64_t(1) << 62; }, "arena_bytes"},
+    {"NoEntries",
+     [](ProgramT &p) {
+       p.entries.clear();
+       p.buffers.clear();
+       p.arena_bytes = 0;
+     },
+     "there are none"},
+    {"Settings",
+     [](ProgramT &p) {
+       for (const char *key : {"b", "a"}) {
+         p.settings.push_back(std::make_unique<SettingT>());
+         p.settings.back()->key = key;
+       }
+     },
+     "not sorted"},
+    {"Optimizer", [](ProgramT &p) { p.optimizer->name = "sgd"; }, "'sgd', expected 'adamw'"},
+    {"Beta", [](ProgramT &p) { p.optimizer->beta2 = 1; }, "is not in [0, 1)"},
+    {"BetaNan", [](ProgramT &p) { p.optimizer->beta1 = std::numeric_limits<double>::quiet_NaN(); }, "not in [0, 1)"},
+    {"Epsilon", [](ProgramT &p) { p.optimizer->epsilon = -1; }, "negative or not finite"},
+    {"Schedule", [](ProgramT &p) { p.optimizer->schedule = static_cast<Schedule>(9); }, "schedule is unknown"}};
+INSTANTIATE_TEST_SUITE_P(Header, Verifier, testing::ValuesIn(headerFaults), caseName);
+
+const Fault parameterFaults[] = {
+    {"Empty", [](ProgramT &p) { p.parameters[0]->name = ""; }, "name is empty"},
+    {"Control", [](ProgramT &p) { p.parameters[0]->name = std::string("a\0b", 3); }, "control characters"},
+    {"NotUtf8", [](ProgramT &p) { p.parameters[0]->name = "\xFF"; }, "not UTF-8"},
+    {"Dots", [](ProgramT &p) { p.parameters[0]->name = "../../x"; }, "contains '../'"},
+    {"Long", [](ProgramT &p) { p.parameters[0]->name.assign(5000, 'x'); }, "longer than 4096"},
+    {"Twice", [](ProgramT &p) { p.parameters[1]->name = "embed"; }, "occurs twice"},
+    {"AliasTwice", [](ProgramT &p) { p.parameters[1]->aliases = {"embed"}; }, "occurs twice"},
+    {"DType", [](ProgramT &p) { p.parameters[0]->dtype = DType::BF16; }, "float32 only"},
+    {"NegativeShape", [](ProgramT &p) { p.parameters[0]->shape = {-1, 3}; }, "is impossible"},
+    {"HugeShape", [](ProgramT &p) { p.parameters[0]->shape = {huge, 3}; }, "is impossible"},
+    {"Pitch", [](ProgramT &p) { p.parameters[0]->row_pitch = 2; }, "row pitch 2 is impossible"},
+    {"Rank", [](ProgramT &p) { p.parameters[0]->shape.assign(100, 1); }, "has 100 dimensions"},
+    {"Offset", [](ProgramT &p) { p.parameters[0]->offset = 4; }, "offsets are multiples of 64"},
+    {"NegativeOffset", [](ProgramT &p) { p.parameters[0]->offset = -64; }, "do not fit into the parameter block"},
+    {"Outside", [](ProgramT &p) { p.parameters[2]->offset = 384; }, "do not fit into the parameter block"},
+    {"Overlap", [](ProgramT &p) { p.parameters[2]->offset = 64; }, "overlaps"},
+    {"Gradient", [](ProgramT &p) { p.parameters[0]->gradient_offset = -1; }, "gradient block"},
+    {"GradientOverlap", [](ProgramT &p) { p.parameters[0]->gradient_offset = 64; }, "in the gradient block"},
+    {"State", [](ProgramT &p) { p.parameters[0]->state_offset = 640; }, "moment block"},
+    {"Frozen", [](ProgramT &p) { p.parameters[2]->gradient_offset = 0; }, "is not trained but has"},
+    {"Decay", [](ProgramT &p) { p.parameters[0]->weight_decay = -1; }, "negative or not finite"}};
+INSTANTIATE_TEST_SUITE_P(Parameter, Verifier, testing::ValuesIn(parameterFaults), caseName);
+
+const Fault bufferFaults[] = {
+    {"Name", [](ProgramT &p) { buffer(p, 0, "h").name = "\n"; }, "control characters"},
+    {"Twice", [](ProgramT &p) { buffer(p, 0, "h").name = "y"; }, "has this name"},
+    {"Storage", [](ProgramT &p) { buffer(p, 0, "h").storage = static_cast<Storage>(7); }, "dtype or storage"},
+    {"DType", [](ProgramT &p) { buffer(p, 0, "h").dtype = static_cast<DType>(200); }, "dtype or storage"},
+    {"Shape", [](ProgramT &p) { buffer(p, 0, "h").shape = {6, 4}; }, "does not fit into its 72 bytes"},
+    {"NegativeShape", [](ProgramT &p) { buffer(p, 0, "h").shape = {-1}; }, "does not fit"},
+    {"HugeShape", [](ProgramT &p) { buffer(p, 0, "h").shape = {1 << 30, 1 << 30, 1 << 30}; }, "does not fit"},
+    {"Rank", [](ProgramT &p) { buffer(p, 0, "h").shape.assign(100, 1); }, "more than 64 dimensions"},
+    {"Entry", [](ProgramT &p) { buffer(p, 0, "h").entry = 3; }, "belongs to entry 3 of 3"},
+    {"NegativeEntry", [](ProgramT &p) { buffer(p, 0, "h").entry = -1; }, "belongs to entry -1"},
+    {"Offset", [](ProgramT &p) { buffer(p, 0, "h").offset = 68; }, "offsets are multiples of 64"},
+    {"Outside", [](ProgramT &p) { buffer(p, 0, "sevens").offset = 384; }, "do not fit into the entry's arena"},
+    {"Wraps", [](ProgramT &p) { buffer(p, 0, "h").offset = huge - 63; }, "do not fit into the entry's arena"},
+    {"NegativeSize", [](ProgramT &p) { buffer(p, 0, "h").size = -1; }, "do not fit"},
+    {"Lifetime", [](ProgramT &p) { buffer(p, 0, "h").first = 2; }, "lifetime [2, 1]"},
+    {"LifetimeEnd", [](ProgramT &p) { buffer(p, 0, "h").last = 99; }, "lifetime [0, 99]"},
+    {"Constant", [](ProgramT &p) { buffer(p, -1, "constant").size = 128; }, "do not fit into the constants"},
+    {"ConstantWraps", [](ProgramT &p) { buffer(p, -1, "constant").offset = huge - 63; }, "do not fit"},
+    {"TwoParameters", [](ProgramT &p) { buffer(p, -1, "embed").size = 128; }, "is not inside one parameter"},
+    {"GlobalEntry", [](ProgramT &p) { buffer(p, -1, "weight").entry = 1; }, "but is not in the arena"}};
+INSTANTIATE_TEST_SUITE_P(Buffer, Verifier, testing::ValuesIn(bufferFaults), caseName);
+
+const Fault lifetimeFaults[] = {
+    {"Overlap", [](ProgramT &p) { buffer(p, 1, "d").offset = 256; }, "overlap while both live"},
+    {"OverlapOfParts", [](ProgramT &p) { buffer(p, 1, "loss").offset = 576; }, "overlap while both live"},
+    {"ReuseTooEarly", [](ProgramT &p) { buffer(p, 1, "y").last = 5; }, "overlap while both live"},
+    {"TooLate", [](ProgramT &p) { buffer(p, 1, "d").last = 4; }, "at time 5, it lives in [2, 4]"},
+    {"TooEarly", [](ProgramT &p) { buffer(p, 1, "d").first = 3; }, "at time 2, it lives in [3, 5]"},
+    {"ReadFirst", [](ProgramT &p) { std::swap(p.entries[0]->instructions[0], p.entries[0]->instructions[1]); },
+     "before it was written"},
+    {"OtherEntry", [](ProgramT &p) { kernel(p).operands[0] = {number(p, 2, "y"), Access::Read, 0, 96}; },
+     "of another entry"},
+    {"InputLate", [](ProgramT &p) { buffer(p, 1, "target").first = 0; }, "is written at time -1"},
+    {"OutputEarly", [](ProgramT &p) { buffer(p, 1, "loss").last = 6; }, "is read at time 7"},
+    {"OutputNeverWritten",
+     [](ProgramT &p) {
+       p.entries[1]->instructions.erase(p.entries[1]->instructions.begin() + 3);
+       buffer(p, 1, "loss").last = 6;
+     },
+     "is never written"}};
+INSTANTIATE_TEST_SUITE_P(Lifetime, Verifier, testing::ValuesIn(lifetimeFaults), caseName);
+
+const Fault entryFaults[] = {
+    {"Name", [](ProgramT &p) { p.entries[1]->name = "predict"; }, "another entry has this name"},
+    {"EmptyName", [](ProgramT &p) { p.entries[1]->name = ""; }, "name is empty"},
+    {"InputTwice", [](ProgramT &p) { p.entries[1]->inputs[1]->name = "ids"; }, "name occurs twice"},
+    {"InputName", [](ProgramT &p) { p.entries[1]->inputs[1]->name = "../x"; }, "contains '../'"},
+    {"InputBuffer", [](ProgramT &p) { p.entries[1]->inputs[1]->buffer = 1000; }, "is not in this entry's arena"},
+    {"InputSharesBuffer", [](ProgramT &p) { p.entries[1]->inputs[1]->buffer = p.entries[1]->inputs[0]->buffer; },
+     "shares its buffer"},
+    {"InputIsParameter", [](ProgramT &p) { p.entries[1]->inputs[1]->buffer = 0; }, "is not in this entry's arena"},
+    {"OutputOfOther", [](ProgramT &p) { p.entries[1]->outputs[0]->buffer = p.entries[2]->outputs[0]->buffer; },
+     "is not in this entry's arena"}};
+INSTANTIATE_TEST_SUITE_P(Entry, Verifier, testing::ValuesIn(entryFaults), caseName);
+
+const Fault kernelFaults[] = {
+    {"Symbol", [](ProgramT &p) { p.kernels[0]->symbol = "a b"; }, "not an identifier"},
+    {"SymbolTwice", [](ProgramT &p) { p.kernels[0]->symbol = "half_square_sum"; }, "occurs twice"},
+    {"Access", [](ProgramT &p) { p.kernels[0]->operands[0] = static_cast<Access>(9); }, "no known access"},
+    {"Ordinal", [](ProgramT &p) { kernel(p).kernel = 2; }, "calls kernel 2 of 2"},
+    {"OrdinalMax", [](ProgramT &p) { kernel(p).kernel = ~0u; }, "calls kernel 4294967295 of 2"},
+    {"OperandCount", [](ProgramT &p) { kernel(p).operands.pop_back(); }, "passes 2 operands"},
+    {"OperandAccess", [](ProgramT &p) { setAccess(kernel(p).operands[0], Access::Write); }, "another access"},
+    {"OperandBuffer", [](ProgramT &p) { setBuffer(kernel(p).operands[0], 1000); }, "names buffer 1000"},
+    {"OperandBufferMax", [](ProgramT &p) { setBuffer(kernel(p).operands[0], ~0u); }, "names buffer 4294967295"},
+    {"OperandOutside", [](ProgramT &p) { setExtent(kernel(p).operands[0], 97); }, "outside of buffer 'y'"},
+    {"OperandNegative", [](ProgramT &p) { setByteOffset(kernel(p).operands[0], -4); }, "outside of buffer 'y'"},
+    {"OperandWraps", [](ProgramT &p) { setByteOffset(kernel(p).operands[0], huge); }, "outside of buffer 'y'"},
+    {"Units", [](ProgramT &p) { kernel(p).units = -1; }, "has -1 work items"},
+    {"WritesWeights",
+     [](ProgramT &p) {
+       buffer(p, -1, "embed").size = 60;
+       kernel(p).operands[2] = {number(p, -1, "embed"), Access::Write, 0, 60};
+     },
+     "which is read only"},
+    {"WritesConstants", [](ProgramT &p) { kernel(p).operands[2] = {number(p, -1, "constant"), Access::Write, 0, 64}; },
+     "which is read only"},
+    {"Cost", [](ProgramT &p) { p.entries[1]->instructions[2]->flops = -1; }, "cost is negative"},
+    {"ObjectDigest", [](ProgramT &p) { p.objects[0]->digest ^= 1; }, "digest of the object code"},
+    {"ObjectBytes", [](ProgramT &p) { p.objects[0]->bytes[500] ^= 1; }, "digest of the object code"},
+    {"ObjectTarget", [](ProgramT &p) { p.objects[0]->target = "x86-64-v9"; }, "does not run on this CPU"},
+    {"NoObject", [](ProgramT &p) { p.objects.clear(); }, "does not run on this CPU"}};
+INSTANTIATE_TEST_SUITE_P(Kernel, Verifier, testing::ValuesIn(kernelFaults), caseName);
+
+const Fault gemmFaults[] = {
+    {"NegativeSize", [](ProgramT &p) { gemm(p).m = -1; }, "impossible sizes or strides"},
+    {"LargerThanBuffer", [](ProgramT &p) { gemm(p).m = 7; }, "outside of buffer"},
+    {"Overflow", [](ProgramT &p) { gemm(p).a->row_stride = huge; }, "impossible sizes or strides"},
+    {"NegativeStride", [](ProgramT &p) { gemm(p).a->row_stride = -3; }, "impossible sizes or strides"},
+    {"NoUnitStride", [](ProgramT &p) { gemm(p).a->column_stride = 2; }, "impossible sizes or strides"},
+    {"RowsOverlap", [](ProgramT &p) { gemm(p).c->row_stride = 3; }, "impossible sizes or strides"},
+    {"Misaligned", [](ProgramT &p) { gemm(p).a->byte_offset = 2; }, "impossible sizes or strides"},
+    {"Buffer", [](ProgramT &p) { gemm(p).b->buffer = 1000; }, "names buffer 1000"},
+    {"NegativeOffset", [](ProgramT &p) { gemm(p).b->byte_offset = -64; }, "outside of buffer"},
+    {"BatchStrides", [](ProgramT &p) { gemm(p).batch = {2}; }, "0 batch strides for 1"},
+    {"BatchOverlap",
+     [](ProgramT &p) {
+       gemm(p).batch = {2};
+       gemm(p).a->batch_strides = gemm(p).b->batch_strides = gemm(p).c->batch_strides = {0};
+     },
+     "operand c has impossible"},
+    {"BatchRank", [](ProgramT &p) { gemm(p).batch.assign(9, 1); }, "more than 8 batch"},
+    {"DType", [](ProgramT &p) { gemm(p).dtype = DType::BF16; }, "float32 only"},
+    {"Alpha", [](ProgramT &p) { gemm(p).alpha = std::numeric_limits<float>::infinity(); }, "alpha is not finite"},
+    {"InPlace",
+     [](ProgramT &p) {
+       gemm(p).c->buffer = gemm(p).a->buffer;
+       gemm(p).n = 3;
+       gemm(p).c->row_stride = 3;
+     },
+     "reads and writes the same bytes"},
+    {"AccumulatesNothing", [](ProgramT &p) { gemm(p).accumulate = true; }, "before it was written"}};
+INSTANTIATE_TEST_SUITE_P(Gemm, Verifier, testing::ValuesIn(gemmFaults), caseName);
+
+const Fault copyFaults[] = {
+    {"DType", [](ProgramT &p) { copy(p).dtype = static_cast<DType>(77); }, "dtype is unknown"},
+    {"Rank", [](ProgramT &p) { copy(p).dst_strides.pop_back(); }, "strides do not match"},
+    {"Reach", [](ProgramT &p) { copy(p).src_strides = {6, 4}; }, "reach beyond the operands"},
+    {"Negative", [](ProgramT &p) { copy(p).src_strides = {-1, 4}; }, "reach beyond the operands"},
+    {"Overflow", [](ProgramT &p) { copy(p).shape = {huge, huge}; }, "reach beyond the operands"},
+    {"WritesTwice", [](ProgramT &p) { copy(p).dst_strides = {1, 1}; }, "writes an element twice"},
+    {"Access", [](ProgramT &p) { setAccess(*copy(p).src, Access::ReadWrite); }, "not Write and Read"},
+    {"Buffer", [](ProgramT &p) { setBuffer(*copy(p).src, 1000); }, "names buffer 1000"},
+    {"Itself", [](ProgramT &p) { setBuffer(*copy(p).dst, copy(p).src->buffer()); }, "reads and writes the same bytes"},
+    {"FillPattern", [](ProgramT &p) { fill(p).pattern = {1, 2, 3}; }, "pattern has 3 bytes"},
+    {"FillEmpty", [](ProgramT &p) { fill(p).pattern.clear(); }, "pattern has 0 bytes"},
+    {"FillExtent", [](ProgramT &p) { setExtent(*fill(p).dst, 18); }, "does not divide"},
+    {"FillOutside", [](ProgramT &p) { setExtent(*fill(p).dst, 64); }, "outside of buffer"},
+    {"FillAccess", [](ProgramT &p) { setAccess(*fill(p).dst, Access::Read); }, "is not Write"}};
+INSTANTIATE_TEST_SUITE_P(Copy, Verifier, testing::ValuesIn(copyFaults), caseName);
+
+const Fault hostFaults[] = {
+    {"Unknown", [](ProgramT &p) { gather(p).function = "system"; }, "calls 'system'"},
+    {"Operands", [](ProgramT &p) { gather(p).operands.pop_back(); }, "does not pass the operands"},
+    {"Ints", [](ProgramT &p) { gather(p).ints.pop_back(); }, "does not pass the operands"},
+    {"Floats", [](ProgramT &p) { gather(p).floats = {1}; }, "does not pass the operands"},
+    {"NegativeInt", [](ProgramT &p) { gather(p).ints[0] = -1; }, "impossible numbers"},
+    {"HugeInt", [](ProgramT &p) { gather(p).ints[1] = huge; }, "impossible numbers"},
+    {"IndexBytes", [](ProgramT &p) { gather(p).ints[4] = 2; }, "impossible numbers"},
+    {"Pitch", [](ProgramT &p) { gather(p).ints[3] = 1; }, "impossible numbers"},
+    {"Overwrite", [](ProgramT &p) { scatter(p).ints[5] = 2; }, "impossible numbers"},
+    {"OverwriteAccess", [](ProgramT &p) { scatter(p).ints[5] = 0; }, "wrong access"},
+    {"Short", [](ProgramT &p) { gather(p).ints[0] = 7; }, "is misaligned or shorter"},
+    {"Misaligned", [](ProgramT &p) { setByteOffset(gather(p).operands[1], 2); }, "is misaligned or shorter"},
+    {"Buffer", [](ProgramT &p) { setBuffer(gather(p).operands[1], 1000); }, "names buffer 1000"},
+    {"InPlace",
+     [](ProgramT &p) {
+       scatter(p).operands[1] = {scatter(p).operands[2].buffer(), Access::Read, 0, 60};
+       scatter(p).ints[0] = 5;
+     },
+     "reads and writes the same bytes"}};
+INSTANTIATE_TEST_SUITE_P(HostCall, Verifier, testing::ValuesIn(hostFaults), caseName);
+
+TEST(Verifier, AcceptsTheSample) {
+  EXPECT_EQ(verdict([](ProgramT &) {}), "ok");
+}
+
+TEST(Verifier, ReportsAllFaultsAtOnce) {
+  std::string text = verdict([](ProgramT &p) {
+    gemm(p).m = 7;
+    kernel(p).units = -1;
+    gather(p).function = "system";
+  });
+  for (const char *part : {"outside of buffer", "-1 work items", "calls 'system'", "(linear)", "entry 1 'accumulate'"})
+    EXPECT_THAT(text, HasSubstr(part));
+}
+
+TEST(Verifier, CountsFaultsBeyondFifty) {
+  std::string text = verdict([](ProgramT &p) {
+    for (int i = 0; i < 80; ++i) {
+      p.settings.push_back(std::make_unique<SettingT>());
+      p.settings.back()->key = "same";
+    }
+  });
+  EXPECT_THAT(text, HasSubstr("and 29 more faults"));
+}
+
+TEST(Verifier, RejectsUnknownSchemaAndInstruction) {
+  ProgramT program = test::sampleProgram();
+  program.schema_version = 99; // the writer sets it: pack by hand
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(schema::Program::Pack(builder, &program), ProgramIdentifier());
+  EXPECT_THAT(verdict([](ProgramT &p) { p.entries[0]->instructions[0]->operation.Reset(); }),
+              HasSubstr("required field is missing"));
+}
+
+// Tests that lifetimes of many buffers are checked in a time that grows with their number, not its square.
+TEST(Verifier, TakesManyBuffers) {
+  EXPECT_THAT(verdict([](ProgramT &p) {
+                for (int i = 0; i < 100000; ++i) {
+                  auto extra = std::make_unique<BufferT>();
+                  extra->name = "extra" + std::to_string(i);
+                  extra->entry = 0;
+                  extra->size = 64;
+                  extra->offset = 0;
+                  extra->first = extra->last = 4;
+                  p.buffers.push_back(std::move(extra));
+                }
+              }),
+              HasSubstr("more faults"));
+}
+
+TEST(Layout, CountsElements) {
+  EXPECT_EQ(elementCount(std::vector<int64_t>{}), 1);
+  EXPECT_EQ(elementCount(std::vector<int64_t>{2, 0, 3}), 0);
+  EXPECT_EQ(elementCount(std::vector<int64_t>{2, -1}), std::nullopt);
+  EXPECT_EQ(elementCount(std::vector<int64_t>{huge, 2}), std::nullopt);
+  EXPECT_EQ(elementCount(std::vector<int64_t>{huge, 2, 0}), std::nullopt);
+}
+
+TEST(Layout, StridesReachAndCollide) {
+  const int64_t dims[] = {2, 3}, rows[] = {3, 1}, overlapping[] = {2, 1}, transposed[] = {1, 2}, empty[] = {0, 3};
+  EXPECT_EQ(stridedExtent(dims, rows), 6);
+  EXPECT_EQ(stridedExtent(empty, rows), 0);
+  EXPECT_TRUE(isInjective(dims, rows));
+  EXPECT_TRUE(isInjective(dims, transposed));
+  EXPECT_FALSE(isInjective(dims, overlapping));
+}
+
+TEST(HostFunctions, AreFoundByName) {
+  for (const HostFunction &function : hostFunctions())
+    EXPECT_EQ(findHostFunction(function.name), &function);
+  EXPECT_EQ(findHostFunction("system"), nullptr);
+}
+
+} // namespace
+} // namespace graft
