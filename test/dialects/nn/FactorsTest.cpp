@@ -144,8 +144,7 @@ TEST_P(Factors, CostsWhatWasCountedByHand) {
   EXPECT_EQ(cast<CostOpInterface>(op()).getRecomputeClass(), GetParam().recompute);
 }
 
-constexpr auto Free = RecomputeClass::Free, Cheap = RecomputeClass::Cheap, Gemm = RecomputeClass::Gemm,
-               Attention = RecomputeClass::Attention;
+constexpr auto Free = RecomputeClass::Free, Gemm = RecomputeClass::Gemm, Attention = RecomputeClass::Attention;
 
 const Case cases[] = {
     // Element-wise: one factor per dimension.

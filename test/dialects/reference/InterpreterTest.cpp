@@ -35,7 +35,7 @@ TEST_F(Interpret, ComputesInDoublePrecisionWhateverTheType) {
       parse("%x: tensor<1xbf16>", "tensor<1xf32>",
             "%w = arith.extf %x : tensor<1xbf16> to tensor<1xf32>\n%y = math.exp %w : tensor<1xf32>\nreturn "
             "%y : tensor<1xf32>");
-  auto results = interpret(function, {Tensor::floats({1}, {0.1})});
+  auto results = interpret(function, {Tensor::floats({1}, 0.1)});
   ASSERT_TRUE(succeeded(results)) << errors;
   EXPECT_EQ(results->front().f()[0], std::exp(0.1));
 }
@@ -61,7 +61,7 @@ TEST_F(Interpret, ShowsTheObserverEveryResultInProgramOrder) {
   auto observer = [&](Operation *op, ArrayRef<Tensor> results) {
     seen.push_back(op->getName().getStringRef().str() + " " + std::to_string(static_cast<int>(results[0].f()[0])));
   };
-  ASSERT_TRUE(succeeded(interpret(function, {Tensor::floats({1}, {3})}, {}, observer)));
+  ASSERT_TRUE(succeeded(interpret(function, {Tensor::floats({1}, 3.0)}, {}, observer)));
   EXPECT_THAT(seen, ElementsAre("arith.negf -3", "math.exp 20", "arith.addf -6"));
 }
 
@@ -123,6 +123,10 @@ TEST_F(Interpret, RefusesAConstantThatIsNoTensor) {
 }
 
 struct Fold : testing::Test, Reference {
+  Attribute integers(ArrayRef<int64_t> values) {
+    auto count = static_cast<int64_t>(values.size());
+    return DenseElementsAttr::get(RankedTensorType::get({count}, IntegerType::get(&context, 64)), values);
+  }
   /// Folds the last operator before the return.
   FailureOr<SmallVector<Attribute>> fold(const std::string &body, int64_t maxElements) {
     auto function = parse("%x: tensor<2xf32>", "", body + "\nreturn");
@@ -137,8 +141,7 @@ const char *const addition =
 TEST_F(Fold, EvaluatesAnOperatorOfConstants) {
   auto attributes = fold(addition, 2);
   ASSERT_TRUE(succeeded(attributes));
-  Type type = RankedTensorType::get({2}, IntegerType::get(&context, 64));
-  EXPECT_EQ(attributes->front(), parseAttribute("dense<[2, 4]> : tensor<2xi64>", type));
+  EXPECT_EQ(attributes->front(), integers({2, 4}));
 }
 
 TEST_F(Fold, LeavesLargeResults) {
@@ -178,8 +181,7 @@ TEST_F(Fold, KeepsBooleansAndInfinities) {
 TEST_F(Fold, EvaluatesAnOperatorWithoutOperands) {
   auto attributes = fold("%y = nn.iota axis = 0 : tensor<3xi64>", 3);
   ASSERT_TRUE(succeeded(attributes));
-  Type type = RankedTensorType::get({3}, IntegerType::get(&context, 64));
-  EXPECT_EQ(attributes->front(), parseAttribute("dense<[0, 1, 2]> : tensor<3xi64>", type));
+  EXPECT_EQ(attributes->front(), integers({0, 1, 2}));
 }
 
 TEST_F(Fold, LeavesOperatorsOfUnknownValuesSilently) {

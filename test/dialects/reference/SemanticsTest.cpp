@@ -32,6 +32,15 @@ struct IntegerCase {
 struct ErrorCase {
   const char *name, *body, *result, *error;
 };
+std::ostream &operator<<(std::ostream &out, const FloatCase &c) {
+  return out << c.name;
+}
+std::ostream &operator<<(std::ostream &out, const IntegerCase &c) {
+  return out << c.name;
+}
+std::ostream &operator<<(std::ostream &out, const ErrorCase &c) {
+  return out << c.name;
+}
 
 template <typename C> FailureOr<SmallVector<Tensor>> run(Reference &reference, const C &c, std::vector<double> x) {
   auto size = static_cast<int64_t>(x.size());
@@ -132,15 +141,16 @@ const FloatCase floats[] = {
      {-inf, 3},
      {0, 1}},
     {"softmax_row_without_allowed_element",
-     "%m = arith.constant dense<[[false, false], [false, true]]> : tensor<2x2xi1> %z = nn.reshape %x : tensor<4xf64> "
-     "-> "
-     "tensor<2x2xf64> %y = nn.softmax %z mask %m axis = 1 : tensor<2x2xf64>, tensor<2x2xi1> -> tensor<2x2xf64>",
+     "%m = arith.constant dense<[[false, false], [false, true]]> : tensor<2x2xi1> %z = nn.reshape %x : "
+     "tensor<4xf64> -> tensor<2x2xf64> %y = nn.softmax %z mask %m axis = 1 : tensor<2x2xf64>, tensor<2x2xi1> "
+     "-> tensor<2x2xf64>",
      "tensor<2x2xf64>",
      {nan, inf, nan, 3},
      {0, 0, 0, 1}},
     {"softmax_along_columns",
-     "%m = arith.constant dense<[[true, false], [true, false]]> : tensor<2x2xi1> %z = nn.reshape %x : tensor<4xf64> -> "
-     "tensor<2x2xf64> %y = nn.softmax %z mask %m axis = 0 : tensor<2x2xf64>, tensor<2x2xi1> -> tensor<2x2xf64>",
+     "%m = arith.constant dense<[[true, false], [true, false]]> : tensor<2x2xi1> %z = nn.reshape %x : "
+     "tensor<4xf64> -> tensor<2x2xf64> %y = nn.softmax %z mask %m axis = 0 : tensor<2x2xf64>, tensor<2x2xi1> "
+     "-> tensor<2x2xf64>",
      "tensor<2x2xf64>",
      {0, 5, 1, 5},
      {1 / (1 + e), 0, e / (1 + e), 0}},
@@ -186,8 +196,8 @@ const FloatCase floats[] = {
      {1, 2},
      {}},
     {"scatter_add_twice",
-     "%i = arith.constant dense<[2, 0, 2]> : tensor<3xi32> %y = nn.scatter_add %x, %i axis = 0 : tensor<3xf64>, "
-     "tensor<3xi32> -> tensor<4xf64>",
+     "%i = arith.constant dense<[2, 0, 2]> : tensor<3xi32> %y = nn.scatter_add %x, %i axis = 0 : "
+     "tensor<3xf64>, tensor<3xi32> -> tensor<4xf64>",
      "tensor<4xf64>",
      {1, 10, 100},
      {10, 0, 101, 0}},
@@ -200,41 +210,40 @@ const FloatCase floats[] = {
 
     // Attention: one head, D = 1, scale 0, so that every allowed key counts the same.
     {"attention_window_causal",
-     "%k = nn.reshape %x : tensor<4xf64> -> tensor<1x1x4x1xf64> %y = nn.attention %k, %k, %k {causal, scale = 0.0 : "
-     "f64, "
-     "window = 2 : i64} : (tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>) -> tensor<1x1x4x1xf64>",
+     "%k = nn.reshape %x : tensor<4xf64> -> tensor<1x1x4x1xf64> %y = nn.attention %k, %k, %k {causal, scale = "
+     "0.0 : f64, window = 2 : i64} : (tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>) -> "
+     "tensor<1x1x4x1xf64>",
      "tensor<1x1x4x1xf64>",
      {1, 2, 4, 8},
      {1, 1.5, 3, 6}},
     {"attention_fewer_queries_than_keys",
-     "%k = nn.reshape %x : tensor<4xf64> -> tensor<1x1x4x1xf64> %q = nn.slice %k starts = [0, 0, 0, 0] steps = [1, 1, "
-     "1, "
-     "1] : tensor<1x1x4x1xf64> -> tensor<1x1x2x1xf64> %y = nn.attention %q, %k, %k {causal, scale = 0.0 : f64} : "
-     "(tensor<1x1x2x1xf64>, tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>) -> tensor<1x1x2x1xf64>",
+     "%k = nn.reshape %x : tensor<4xf64> -> tensor<1x1x4x1xf64> %q = nn.slice %k starts = [0, 0, 0, 0] steps = "
+     "[1, 1, 1, 1] : tensor<1x1x4x1xf64> -> tensor<1x1x2x1xf64> %y = nn.attention %q, %k, %k {causal, scale = "
+     "0.0 : f64} : (tensor<1x1x2x1xf64>, tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>) -> tensor<1x1x2x1xf64>",
      "tensor<1x1x2x1xf64>",
      {1, 2, 3, 6},
      {2, 3}},
     {"attention_query_that_may_read_nothing",
      "%m = arith.constant dense<[[false, true]]> : tensor<1x2xi1> %k = nn.reshape %x : tensor<2xf64> -> "
-     "tensor<1x1x2x1xf64> %y = nn.attention %k, %k, %k valid %m {causal, scale = 0.0 : f64} : (tensor<1x1x2x1xf64>, "
-     "tensor<1x1x2x1xf64>, tensor<1x1x2x1xf64>) -> tensor<1x1x2x1xf64>",
+     "tensor<1x1x2x1xf64> %y = nn.attention %k, %k, %k valid %m {causal, scale = 0.0 : f64} : "
+     "(tensor<1x1x2x1xf64>, tensor<1x1x2x1xf64>, tensor<1x1x2x1xf64>, tensor<1x2xi1>) -> tensor<1x1x2x1xf64>",
      "tensor<1x1x2x1xf64>",
      {5, 7},
      {0, 7}},
     {"attention_segments",
      "%s = arith.constant dense<[[0, 1, 1]]> : tensor<1x3xi64> %k = nn.reshape %x : tensor<3xf64> -> "
      "tensor<1x1x3x1xf64> %y = nn.attention %k, %k, %k segments %s {scale = 0.0 : f64} : (tensor<1x1x3x1xf64>, "
-     "tensor<1x1x3x1xf64>, tensor<1x1x3x1xf64>) -> tensor<1x1x3x1xf64>",
+     "tensor<1x1x3x1xf64>, tensor<1x1x3x1xf64>, tensor<1x3xi64>) -> tensor<1x1x3x1xf64>",
      "tensor<1x1x3x1xf64>",
      {1, 2, 4},
      {1, 3, 3}},
     {"attention_nan_is_not_hidden",
-     "%k = nn.reshape %x : tensor<2xf64> -> tensor<1x1x2x1xf64> %y = nn.attention %k, %k, %k {causal, scale = 1.0 : "
-     "f64} : "
-     "(tensor<1x1x2x1xf64>, tensor<1x1x2x1xf64>, tensor<1x1x2x1xf64>) -> tensor<1x1x2x1xf64>",
-     "tensor<1x1x2x1xf64>",
-     {3, nan},
-     {3, nan}},
+     "%k = nn.reshape %x : tensor<1xf64> -> tensor<1x1x1x1xf64> %v = arith.constant dense<1.0> : "
+     "tensor<1x1x1x1xf64> %y = nn.attention %k, %k, %v {scale = 1.0 : f64} : (tensor<1x1x1x1xf64>, "
+     "tensor<1x1x1x1xf64>, tensor<1x1x1x1xf64>) -> tensor<1x1x1x1xf64>",
+     "tensor<1x1x1x1xf64>",
+     {nan},
+     {nan}},
 
     // Casts to floats: booleans by their sign.
     {"signed_boolean_to_float",
@@ -262,8 +271,7 @@ const FloatCase floats[] = {
      {-3, 0}},
     {"sequence_broadcast_masked",
      "%m = arith.constant dense<[[true, false], [false, false]]> : tensor<2x2xi1> %y = rl.sequence_broadcast %x mask "
-     "%m : "
-     "tensor<2xf64>, tensor<2x2xi1> -> tensor<2x2xf64>",
+     "%m : tensor<2xf64>, tensor<2x2xi1> -> tensor<2x2xf64>",
      "tensor<2x2xf64>",
      {3, nan},
      {3, 0, 0, 0}},
@@ -276,15 +284,13 @@ const FloatCase floats[] = {
      {5, 2, 5, 0}},
     {"batch_sum_of_none",
      "%r = arith.constant dense<false> : tensor<2xi1> %y = rl.batch_reduce sum %x rows %r : tensor<2xf64>, "
-     "tensor<2xi1> "
-     "-> tensor<f64>",
+     "tensor<2xi1> -> tensor<f64>",
      "tensor<f64>",
      {1, nan},
      {0}},
     {"batch_max_of_none",
      "%r = arith.constant dense<false> : tensor<2xi1> %y = rl.batch_reduce max %x rows %r : tensor<2xf64>, "
-     "tensor<2xi1> "
-     "-> tensor<f64>",
+     "tensor<2xi1> -> tensor<f64>",
      "tensor<f64>",
      {1, nan},
      {-inf}},
@@ -334,8 +340,7 @@ const IntegerCase integers[] = {
      {-2147483648LL}},
     {"i64_least_by_minus_one",
      "%c = arith.constant dense<-9223372036854775808> : tensor<1xi64> %d = arith.constant dense<-1> : tensor<1xi64> %y "
-     "= "
-     "arith.remsi %c, %d : tensor<1xi64>",
+     "= arith.remsi %c, %d : tensor<1xi64>",
      "tensor<1xi64>",
      {},
      {0}},
@@ -346,14 +351,14 @@ const IntegerCase integers[] = {
      {},
      {3, -3}},
     {"i32_sum",
-     "%c = arith.constant dense<[2147483647, 1]> : tensor<2xi32> %y = nn.reduce sum %c axes = [0] : "
-     "tensor<2xi32> -> tensor<i32>",
+     "%c = arith.constant dense<[2147483647, 1]> : tensor<2xi32> %y = nn.reduce sum %c axes = [0] : tensor<2xi32> -> "
+     "tensor<i32>",
      "tensor<i32>",
      {},
      {-2147483648LL}},
     {"i64_prod",
-     "%c = arith.constant dense<4294967296> : tensor<2xi64> %y = nn.reduce prod %c axes = [0] : "
-     "tensor<2xi64> -> tensor<i64>",
+     "%c = arith.constant dense<4294967296> : tensor<2xi64> %y = nn.reduce prod %c axes = [0] : tensor<2xi64> -> "
+     "tensor<i64>",
      "tensor<i64>",
      {},
      {0}},
@@ -369,8 +374,8 @@ const IntegerCase integers[] = {
      {},
      {-2}},
     {"i32_from_i64",
-     "%c = arith.constant dense<[4294967297, 2147483648]> : tensor<2xi64> %y = arith.trunci %c : "
-     "tensor<2xi64> to tensor<2xi32>",
+     "%c = arith.constant dense<[4294967297, 2147483648]> : tensor<2xi64> %y = arith.trunci %c : tensor<2xi64> to "
+     "tensor<2xi32>",
      "tensor<2xi32>",
      {},
      {1, -2147483648LL}},
@@ -389,14 +394,12 @@ const IntegerCase integers[] = {
 
     // Booleans are 0 and 1; to integers by their sign.
     {"boolean_unsigned",
-     "%c = arith.constant dense<[true, false]> : tensor<2xi1> %y = arith.extui %c : tensor<2xi1> to "
-     "tensor<2xi64>",
+     "%c = arith.constant dense<[true, false]> : tensor<2xi1> %y = arith.extui %c : tensor<2xi1> to tensor<2xi64>",
      "tensor<2xi64>",
      {},
      {1, 0}},
     {"boolean_signed",
-     "%c = arith.constant dense<[true, false]> : tensor<2xi1> %y = arith.extsi %c : tensor<2xi1> to "
-     "tensor<2xi64>",
+     "%c = arith.constant dense<[true, false]> : tensor<2xi1> %y = arith.extsi %c : tensor<2xi1> to tensor<2xi64>",
      "tensor<2xi64>",
      {},
      {-1, 0}},
@@ -406,26 +409,25 @@ const IntegerCase integers[] = {
      {},
      {4294967295LL}},
     {"boolean_truncated",
-     "%c = arith.constant dense<[2, 3, -1]> : tensor<3xi64> %y = arith.trunci %c : tensor<3xi64> to "
-     "tensor<3xi1>",
+     "%c = arith.constant dense<[2, 3, -1]> : tensor<3xi64> %y = arith.trunci %c : tensor<3xi64> to tensor<3xi1>",
      "tensor<3xi1>",
      {},
      {0, 1, 1}},
     {"boolean_not",
-     "%c = arith.constant dense<[true, false]> : tensor<2xi1> %t = arith.constant dense<true> : "
-     "tensor<2xi1> %y = arith.xori %c, %t : tensor<2xi1>",
+     "%c = arith.constant dense<[true, false]> : tensor<2xi1> %t = arith.constant dense<true> : tensor<2xi1> %y = "
+     "arith.xori %c, %t : tensor<2xi1>",
      "tensor<2xi1>",
      {},
      {0, 1}},
     {"boolean_any",
-     "%c = arith.constant dense<[[true, false], [false, false]]> : tensor<2x2xi1> %y = nn.reduce max %c "
-     "axes = [1] : tensor<2x2xi1> -> tensor<2xi1>",
+     "%c = arith.constant dense<[[true, false], [false, false]]> : tensor<2x2xi1> %y = nn.reduce max %c axes = [1] : "
+     "tensor<2x2xi1> -> tensor<2xi1>",
      "tensor<2xi1>",
      {},
      {1, 0}},
     {"boolean_all",
-     "%c = arith.constant dense<[[true, true], [true, false]]> : tensor<2x2xi1> %y = nn.reduce min %c "
-     "axes = [1] : tensor<2x2xi1> -> tensor<2xi1>",
+     "%c = arith.constant dense<[[true, true], [true, false]]> : tensor<2x2xi1> %y = nn.reduce min %c axes = [1] : "
+     "tensor<2x2xi1> -> tensor<2xi1>",
      "tensor<2xi1>",
      {},
      {1, 0}},
@@ -434,8 +436,8 @@ const IntegerCase integers[] = {
     {"ordered_is_false_on_nan", "%y = arith.cmpf one, %x, %x : tensor<2xf64>", "tensor<2xi1>", {nan, 1}, {0, 0}},
     {"unordered_is_true_on_nan", "%y = arith.cmpf une, %x, %x : tensor<2xf64>", "tensor<2xi1>", {nan, 1}, {1, 0}},
     {"unsigned_less",
-     "%c = arith.constant dense<-1> : tensor<1xi32> %d = arith.constant dense<1> : tensor<1xi32> %y = "
-     "arith.cmpi ult, %c, %d : tensor<1xi32>",
+     "%c = arith.constant dense<-1> : tensor<1xi32> %d = arith.constant dense<1> : tensor<1xi32> %y = arith.cmpi ult, "
+     "%c, %d : tensor<1xi32>",
      "tensor<1xi1>",
      {},
      {0}},
@@ -458,8 +460,7 @@ const ErrorCase undefined[] = {
      "tensor<1xf64>", "index -1 is not in [0, 1)"},
     {"scatter_beyond",
      "%i = arith.constant dense<2> : tensor<1xi64> %y = nn.scatter_add %x, %i axis = 0 : tensor<1xf64>, tensor<1xi64> "
-     "-> "
-     "tensor<2xf64>",
+     "-> tensor<2xf64>",
      "tensor<2xf64>", "index 2 is not in [0, 2)"},
     {"gather_elements_beyond",
      "%i = arith.constant dense<7> : tensor<1xi64> %y = nn.gather_elements %x, %i axis = 0 : tensor<1xf64>, "

@@ -119,7 +119,7 @@ TEST_F(Differentiate, SumsBothSidesOfASquare) {
   auto gradients = differentiateBy({0});
   ASSERT_TRUE(succeeded(gradients));
   EXPECT_EQ(count("arith.addf"), 1);
-  EXPECT_THAT(run(*gradients, {Tensor::floats({}, {3})})[0].f(), ElementsAre(6));
+  EXPECT_THAT(run(*gradients, {Tensor::floats({}, 3.0)})[0].f(), ElementsAre(6));
 }
 
 TEST_F(Differentiate, GivesNullForAnInputThatTheLossDoesNotReach) {
@@ -163,7 +163,7 @@ TEST_F(Differentiate, GivesOnesForTheLossItself) {
   Value loss = terminator()->getOperand(0);
   auto gradients = differentiate(builder, loss, {loss});
   ASSERT_TRUE(succeeded(gradients));
-  EXPECT_THAT(run(*gradients, {Tensor::floats({}, {3})})[0].f(), ElementsAre(1));
+  EXPECT_THAT(run(*gradients, {Tensor::floats({}, 3.0)})[0].f(), ElementsAre(1));
 }
 
 TEST_F(Differentiate, UsesOnlyTheResultsOfAnOperatorThatTheLossNeeds) {
@@ -226,7 +226,7 @@ TEST_F(Differentiate, TakesAChainOfAHundredThousandOperators) {
   ASSERT_TRUE(succeeded(gradients));
   EXPECT_EQ(count("math.cos"), length - 1);
   EXPECT_EQ(count("arith.negf"), 2);
-  Tensor gradient = run(*gradients, {Tensor::floats({}, {0})})[0];
+  Tensor gradient = run(*gradients, {Tensor::floats({}, 0.0)})[0];
   EXPECT_EQ(gradient.at(0), -1.0); // d sin(sin(...(-x))) at 0
 }
 
