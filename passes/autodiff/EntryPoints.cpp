@@ -203,10 +203,9 @@ LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const Entry
   FunctionBuilder entry(function);
   ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
   objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, {}, options.stepSequences ? options.stepSequences : shape[0], shape[1]);
-  auto built = objective::buildObjective(builder, entry.loc(), *options.advantages, inputs);
+  auto built = objective::buildObjective(entry.builder(), entry.loc(), *options.advantages, inputs);
   if (failed(built))
     return failure();
-  entry.builder().setInsertionPointToEnd(&function.getBody().front());
   entry.result("advantages", built->result);
   entry.finish();
   return success();

@@ -26,8 +26,7 @@ const char good[] = "loss = token_mean(logprobs)\n";
 const FaultCase cases[] = {
     {"UnknownName",
      "loss = token_mean(logprob)",
-     {"t.objective:4:19: unknown name 'logprob'", "did you mean 'logprobs'?",
-      "\n                        ^~~~~~~ did"}},
+     {"t.objective:4:19: unknown name 'logprob'", "did you mean 'logprobs'?", "\n                        ^~~~~~~ did"}},
     {"UnknownFunction",
      "loss = tokn_mean(logprobs)",
      {"4:8: unknown function 'tokn_mean'", "did you mean 'token_mean'?"}},

@@ -1,0 +1,204 @@
+#include "passes/Compiler.h"
+
+#include "dialects/rl/RLDialect.h"
+#include "frontends/mlir/Diagnostics.h"
+#include "passes/ProgramTables.h"
+#include "passes/codegen/Passes.h"
+#include "passes/lower/Lower.h"
+#include "runtime/base/AtomicFile.h"
+#include "runtime/base/File.h"
+
+#include "llvm/Support/raw_ostream.h"
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+
+using namespace mlir;
+
+namespace graft {
+
+namespace {
+
+constexpr std::array<std::string_view, 5> stages = {"import", "objective", "autodiff", "lower", "codegen"};
+
+/// Measures a stage, writes its dump, and says whether the compile ends here.
+class StageEnd {
+public:
+  StageEnd(const CompileOptions &options, Stage stage) : options_(options), stage_(stage), start_(std::chrono::steady_clock::now()) {}
+
+  Status dump(ModuleOp module) const {
+    if (options_.onStage)
+      options_.onStage(stage_, std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
+    for (const auto &[stage, file] : options_.dumps)
+      if (stage == stage_) {
+        std::string text;
+        llvm::raw_string_ostream stream(text);
+        module.print(stream, OpPrintingFlags().enableDebugInfo(true, /*prettyForm=*/true).elideLargeElementsAttrs(64));
+        GRAFT_RETURN_IF_ERROR(writeFileAtomically(file, text));
+      }
+    return Status::ok();
+  }
+  bool last() const { return options_.stopAfter == stage_; }
+
+private:
+  const CompileOptions &options_;
+  Stage stage_;
+  std::chrono::steady_clock::time_point start_;
+};
+
+/// True if the compile does not go beyond `stage`.
+bool stopped(const CompileOptions &options, Stage stage) { return options.stopAfter && *options.stopAfter <= stage; }
+
+std::vector<objective::Override> overridesOf(const Recipe &recipe) {
+  std::vector<objective::Override> overrides;
+  auto add = [&](const std::string &name, objective::ParameterValue value) {
+    overrides.push_back({name, std::move(value), recipe.origin.place("objective." + name)});
+  };
+  if (recipe.objective.aggregation)
+    add("aggregation", std::string(text(*recipe.objective.aggregation)));
+  if (recipe.objective.kl)
+    add("kl", std::string(text(*recipe.objective.kl)));
+  for (const ObjectiveParameter &parameter : recipe.objective.parameters)
+    std::visit([&](const auto &value) { add(parameter.name, value); }, parameter.value);
+  return overrides;
+}
+
+/// An objective by preset or file, with its text for the program.
+Result<objective::Objective> loadText(const std::string &nameOrFile, objective::Role role, const std::vector<objective::Override> &overrides, std::string &texts) {
+  GRAFT_ASSIGN_OR_RETURN(objective::Objective loaded, objective::load(nameOrFile, role, overrides));
+  for (const objective::Preset &preset : objective::presets())
+    if (preset.name == nameOrFile && preset.role == role) {
+      texts += preset.text;
+      return loaded;
+    }
+  GRAFT_ASSIGN_OR_RETURN(std::string text, readText(nameOrFile, 1 << 20));
+  texts += text;
+  return loaded;
+}
+
+} // namespace
+
+std::string_view text(Stage stage) { return stages[static_cast<size_t>(stage)]; }
+std::optional<Stage> stageByName(std::string_view name) {
+  for (size_t i = 0; i < stages.size(); ++i)
+    if (stages[i] == name)
+      return static_cast<Stage>(i);
+  return std::nullopt;
+}
+std::vector<std::string_view> stageNames() { return {stages.begin(), stages.end()}; }
+
+Compiler::Compiler() : context_(MLIRContext::Threading::DISABLED) {
+  DialectRegistry registry;
+  rl::registerDialects(registry);
+  registerCodegenDialects(registry);
+  context_.appendDialectRegistry(registry);
+  context_.loadAllAvailableDialects();
+}
+
+Result<ImportedGraph> Compiler::import(const Recipe &recipe) {
+  if (recipe.batch.sequences % recipe.batch.microBatches != 0)
+    return Status::error(Code::Usage, "batch.sequences is no multiple of batch.micro_batches", recipe.origin.place("batch.micro_batches"));
+  return importGraph(recipe, context_);
+}
+
+Status Compiler::addObjective(const Recipe &recipe, EntryModule &module) {
+  using objective::Role;
+  bool isFile = recipe.objective.file.isSet();
+  Status status;
+  auto loss = loadText(isFile ? recipe.objective.file.resolved : recipe.objective.preset, Role::Objective, overridesOf(recipe), module.objectiveText);
+  if (!loss.isOk())
+    status.merge(loss.takeStatus().at(recipe.origin.place(isFile ? "objective.file" : "objective.preset")));
+  std::optional<objective::Objective> advantages;
+  if (!recipe.objective.advantages.empty()) {
+    std::string name = recipe.objective.advantages;
+    if (name.ends_with(".objective"))
+      name = (std::filesystem::path(recipe.origin.file).parent_path() / name).string();
+    auto loaded = loadText(name, Role::Advantages, {}, module.objectiveText);
+    if (loaded.isOk())
+      advantages = std::move(*loaded);
+    else
+      status.merge(loaded.takeStatus().at(recipe.origin.place("objective.advantages")));
+  }
+  GRAFT_RETURN_IF_ERROR(status);
+  if (recipe.batch.microBatches > 1 && !loss->splits())
+    return Status::error(Code::Usage, "objective '" + loss->name + "' cannot be computed in micro-batches: its loss is no sum over sequences",
+                         recipe.origin.place("batch.micro_batches"), "set micro_batches = 1");
+  for (const std::string &warning : loss->warnings)
+    module.graph.notes.push_back(warning);
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
+  EntryPointOptions options;
+  options.loss = &*loss;
+  options.advantages = advantages ? &*advantages : nullptr;
+  options.onPolicy = recipe.objective.oldLogprobs == OldLogprobs::Current;
+  options.stepSequences = recipe.batch.sequences;
+  auto entries = buildEntryPoints(*module.graph.module, options);
+  if (failed(entries))
+    return diagnostics.take("building the entry points");
+  module.entries = std::move(*entries);
+  return Status::ok();
+}
+
+Result<EntryModule> Compiler::buildEntries(const Recipe &recipe, const CompileOptions &options) {
+  EntryModule module;
+  StageEnd importEnd(options, Stage::Import);
+  GRAFT_ASSIGN_OR_RETURN(module.graph, import(recipe));
+  GRAFT_RETURN_IF_ERROR(importEnd.dump(*module.graph.module));
+  if (importEnd.last())
+    return module;
+  StageEnd objectiveEnd(options, Stage::Objective);
+  GRAFT_RETURN_IF_ERROR(addObjective(recipe, module));
+  GRAFT_RETURN_IF_ERROR(objectiveEnd.dump(*module.graph.module));
+  if (objectiveEnd.last())
+    return module;
+  StageEnd autodiffEnd(options, Stage::Autodiff);
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
+  if (failed(addGradients(*module.graph.module, module.entries)))
+    return diagnostics.take("differentiation");
+  for (ImportedParameter &parameter : module.graph.parameters)
+    parameter.trained = llvm::is_contained(module.entries.trained, parameter.name);
+  for (const std::string &name : module.entries.unreached)
+    module.graph.notes.push_back("'" + escaped(name) + "' does not train: the loss does not depend on it");
+  GRAFT_RETURN_IF_ERROR(autodiffEnd.dump(*module.graph.module));
+  return module;
+}
+
+Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program, const CompileOptions &options) {
+  StageEnd lowerEnd(options, Stage::Lower);
+  fillTables(recipe, module, program);
+  layOutParameters(program);
+  OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&context_));
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
+  bool good = true;
+  for (StringRef name : {"logprobs", "accumulate", "advantages"})
+    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name))
+      good = succeeded(lowerEntry(function, program, *kernels)) && good;
+  if (!good)
+    return diagnostics.take("lowering");
+  GRAFT_RETURN_IF_ERROR(lowerEnd.dump(*kernels));
+  if (lowerEnd.last())
+    return Status::ok();
+  StageEnd codegenEnd(options, Stage::Codegen);
+  CodegenOptions codegen;
+  codegen.threads = options.threads;
+  if (options.level)
+    codegen.level = *options.level;
+  else {
+    GRAFT_ASSIGN_OR_RETURN(codegen.level, hostCpuLevel());
+  }
+  GRAFT_RETURN_IF_ERROR(compileKernels(*kernels, program, codegen));
+  return codegenEnd.dump(*kernels);
+}
+
+Result<Compilation> Compiler::compile(const Recipe &recipe, const CompileOptions &options) {
+  if (recipe.batch.microBatches > 1)
+    return Status::error(Code::Usage, "compiled programs do not do micro-batches yet", recipe.origin.place("batch.micro_batches"), "set micro_batches = 1");
+  GRAFT_ASSIGN_OR_RETURN(EntryModule module, buildEntries(recipe, options));
+  Compilation compilation;
+  if (!stopped(options, Stage::Autodiff))
+    GRAFT_RETURN_IF_ERROR(lower(recipe, module, compilation.program, options));
+  compilation.notes = std::move(module.graph.notes);
+  return compilation;
+}
+
+} // namespace graft
