@@ -7,7 +7,8 @@ namespace graft {
 namespace {
 
 constexpr const char *fileName = "/optimizer.safetensors";
-constexpr std::pair<std::string_view, Block> blocks[] = {{"mean.", Block::Mean}, {"square.", Block::Square}, {"parameter.", Block::Parameter}};
+constexpr std::pair<std::string_view, Block> blocks[] = {
+    {"mean.", Block::Mean}, {"square.", Block::Square}, {"parameter.", Block::Parameter}};
 
 } // namespace
 
@@ -21,7 +22,8 @@ Status writeOptimizerState(const Session &session, const std::string &folder, in
         contents[name] = {block, &parameter};
         tensors.push_back({name, DType::F32, parameter.shape});
       }
-  GRAFT_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(folder + fileName, std::move(tensors), {{"step", std::to_string(step)}}));
+  GRAFT_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(folder + fileName, std::move(tensors),
+                                                                             {{"step", std::to_string(step)}}));
   std::vector<float> values;
   for (const TensorDeclaration &tensor : writer.tensors()) {
     auto [block, parameter] = contents[tensor.name];
@@ -48,7 +50,10 @@ Status readOptimizerState(Session &session, const std::string &folder, int64_t s
       if (!tensor && block == Block::Parameter)
         continue;
       if (!tensor || tensor->shape != parameter.shape) {
-        status.merge(Status::error(Code::Graph, "no tensor '" + escaped(name) + "' of the parameter's shape: the state belongs to another program", file.path()));
+        status.merge(Status::error(Code::Graph,
+                                   "no tensor '" + escaped(name) +
+                                       "' of the parameter's shape: the state belongs to another program",
+                                   file.path()));
         continue;
       }
       values.resize(tensor->elements);

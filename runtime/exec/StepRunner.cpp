@@ -39,7 +39,9 @@ public:
       if (array)
         addRows(binding, *array, row, count);
       else if (binding.required)
-        status.merge(Status::error(Code::Graph, "the batch has no array '" + escaped(binding.name) + "', which the program reads", "", missingHint(binding.name)));
+        status.merge(Status::error(Code::Graph,
+                                   "the batch has no array '" + escaped(binding.name) + "', which the program reads",
+                                   "", missingHint(binding.name)));
     }
     return status;
   }
@@ -55,7 +57,9 @@ private:
   }
   void addDenominator(const std::string &name) {
     std::string_view which = std::string_view(name).substr(denominatorPrefix.size());
-    double value = which == "tokens" ? denominators_.tokens : which == "sequences" ? denominators_.sequences : denominators_.rows;
+    double value = which == "tokens"      ? denominators_.tokens
+                   : which == "sequences" ? denominators_.sequences
+                                          : denominators_.rows;
     scalars_[name] = static_cast<float>(value);
     inputs_[name] = ConstArray{&scalars_[name], schema::DType::F32, {}};
   }
@@ -101,7 +105,8 @@ void combineMetric(double &total, double value, std::string_view rule, bool firs
 }
 
 Status wrongRows(int64_t have, int64_t want) {
-  return Status::error(Code::Range, "the batch has " + std::to_string(have) + " sequences, the program was compiled for " + std::to_string(want));
+  return Status::error(Code::Range, "the batch has " + std::to_string(have) +
+                                        " sequences, the program was compiled for " + std::to_string(want));
 }
 
 } // namespace
@@ -116,7 +121,8 @@ Result<StepSettings> StepSettings::read(const Program &program) {
   auto number = [&](const char *key, int64_t &value, int64_t low) {
     auto parsed = values.count(key) ? parseInteger(values[key]) : std::nullopt;
     if (!parsed || *parsed < low)
-      status.merge(Status::error(Code::Verify, std::string("setting '") + key + "' is missing or no number", "", "compile the program again"));
+      status.merge(Status::error(Code::Verify, std::string("setting '") + key + "' is missing or no number", "",
+                                 "compile the program again"));
     else
       value = *parsed;
   };
@@ -126,7 +132,9 @@ Result<StepSettings> StepSettings::read(const Program &program) {
   number("batch.pad_id", settings.padId, 0);
   number("batch.vocabulary", settings.vocabulary, 1);
   std::string policy = values["objective.old_logprobs"];
-  settings.oldPolicy = policy == "initial" ? OldPolicy::Initial : policy == "current" ? OldPolicy::Current : OldPolicy::Batch;
+  settings.oldPolicy = policy == "initial"   ? OldPolicy::Initial
+                       : policy == "current" ? OldPolicy::Current
+                                             : OldPolicy::Batch;
   settings.objective = values["objective.name"];
   for (const auto &[key, value] : values)
     if (key.starts_with("metric."))
@@ -164,7 +172,17 @@ void setArray(Batch &batch, BatchArray array) {
 
 bool StepRunner::reads(std::string_view entry, std::string_view array) const {
   auto bindings = session_.inputs(entry);
-  return bindings.isOk() && std::ranges::any_of(*bindings, [&](const BindingInfo &binding) { return binding.name == array; });
+  return bindings.isOk() &&
+         std::ranges::any_of(*bindings, [&](const BindingInfo &binding) { return binding.name == array; });
+}
+
+std::vector<std::string> StepRunner::arraysOf(std::string_view entry) const {
+  std::vector<std::string> names;
+  if (auto bindings = session_.inputs(entry); bindings.isOk())
+    for (const BindingInfo &binding : *bindings)
+      if (binding.required && !binding.name.starts_with(denominatorPrefix))
+        names.push_back(binding.name);
+  return names;
 }
 
 BatchOptions StepRunner::batchOptions() const {
@@ -193,15 +211,18 @@ Result<std::vector<float>> StepRunner::advantages(const Batch &batch, std::vecto
   for (int64_t size : shape)
     count *= static_cast<size_t>(size);
   std::vector<float> values(count);
-  GRAFT_RETURN_IF_ERROR(session_.run("advantages", inputs.get(), {{"advantages", MutableArray{values.data(), schema::DType::F32, shape}}}));
+  GRAFT_RETURN_IF_ERROR(session_.run("advantages", inputs.get(),
+                                     {{"advantages", MutableArray{values.data(), schema::DType::F32, shape}}}));
   return values;
 }
 
 Status StepRunner::completeAdvantages(Batch &batch) {
   if (!reads("accumulate", "advantages") || batch.find("advantages"))
     return Status::ok();
-  if (!session_.inputs("advantages").isOk())
-    return Status::error(Code::Graph, "the batch has no advantages", "", "give them, or compile with advantages = \"grpo\" in [objective] and give rewards and group_ids");
+  if (!computesAdvantages())
+    return Status::error(
+        Code::Graph, "the batch has no advantages", "",
+        "give them, or compile with advantages = \"grpo\" in [objective] and give rewards and group_ids");
   std::vector<int64_t> shape;
   GRAFT_ASSIGN_OR_RETURN(std::vector<float> values, advantages(batch, shape));
   if (shape.size() == 1) {
@@ -245,8 +266,10 @@ Result<StepResult> StepRunner::accumulate(const Batch &batch) {
     GRAFT_RETURN_IF_ERROR(inputs.fill(row, rows));
     Outputs outputs;
     for (size_t i = 0; i < results.size(); ++i)
-      outputs[results[i].name] = results[i].name == "logprobs" ? MutableArray{step.logprobs.data() + row * batch.tokens, schema::DType::F32, {rows, batch.tokens}}
-                                                               : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
+      outputs[results[i].name] =
+          results[i].name == "logprobs"
+              ? MutableArray{step.logprobs.data() + row * batch.tokens, schema::DType::F32, {rows, batch.tokens}}
+              : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
     GRAFT_RETURN_IF_ERROR(session_.run(row == 0 ? "accumulate" : "accumulate_more", inputs.get(), outputs));
     for (size_t i = 0, metric = 0; i < results.size(); ++i) {
       if (results[i].name == "loss")
@@ -257,7 +280,8 @@ Result<StepResult> StepRunner::accumulate(const Batch &batch) {
       if (row == 0)
         step.metrics.push_back({name, 0});
       auto rule = settings_.combine.find(name);
-      combineMetric(step.metrics[metric++].second, static_cast<double>(scalars[i]), rule == settings_.combine.end() ? "sum" : rule->second, row == 0);
+      combineMetric(step.metrics[metric++].second, static_cast<double>(scalars[i]),
+                    rule == settings_.combine.end() ? "sum" : rule->second, row == 0);
     }
   }
   return step;

@@ -1,8 +1,9 @@
 // One training step on a session: from a batch to loss, metrics, log-probs and gradients.
 //
-// A program's entries see a micro-batch; a step is what the recipe calls one. This class fills in what a batch may leave
-// open (advantages from rewards, old log-probs of the current weights, denominators over the whole step), splits rows
-// into micro-batches and combines their metrics. It owns nothing but numbers; the session must outlive it. One thread.
+// A program's entries see a micro-batch; a step is what the recipe calls one. This class fills in what a batch may
+// leave open (advantages from rewards, old log-probs of the current weights, denominators over the whole step), splits
+// rows into micro-batches and combines their metrics. It owns nothing but numbers; the session must outlive it. One
+// thread.
 #pragma once
 
 #include "runtime/exec/Session.h"
@@ -50,6 +51,10 @@ public:
   StepRunner(Session &session, StepSettings settings) : session_(session), settings_(std::move(settings)) {}
 
   const StepSettings &settings() const { return settings_; }
+  /// Arrays of the batch that the entry reads and cannot do without; none if there is no such entry.
+  std::vector<std::string> arraysOf(std::string_view entry) const;
+  /// True if the program can compute advantages from rewards.
+  bool computesAdvantages() const { return session_.inputs("advantages").isOk(); }
   /// True if the entry exists and reads this array.
   bool reads(std::string_view entry, std::string_view array) const;
   /// Arrays that a step can use: those of all entries, and what advantages are computed from.

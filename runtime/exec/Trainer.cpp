@@ -1,284 +1,320 @@
 #include "runtime/exec/Trainer.h"
 
 #include "runtime/exec/OptimizerFile.h"
+#include "runtime/exec/TrainData.h"
+#include "runtime/exec/TrainState.h"
 
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 namespace graft {
 
 namespace {
 
-double secondsSince(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+using Clock = std::chrono::steady_clock;
 
-template <typename... Arguments> std::string format(const char *pattern, Arguments... arguments) {
-  char text[256];
-  std::snprintf(text, sizeof text, pattern, arguments...);
-  return text;
+double secondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+/// Values of a step that go into its line besides the program's.
+struct StepLine {
+  int64_t step;
+  double gradientNorm, rate, seconds;
+  std::optional<double> reward;
+};
 
 class Training {
 public:
-  Training(Session &session, const RunDirectory &directory, const TrainOptions &options, StepRunner runner)
-      : session_(session), directory_(directory), options_(options), runner_(std::move(runner)) {}
+  Training(Session &session, const RunDirectory &directory, const TrainOptions &options, StepRunner runner,
+           TrainData data, JsonLinesWriter events)
+      : session_(session), directory_(directory), options_(options), runner_(std::move(runner)), data_(std::move(data)),
+        events_(std::move(events)) {}
 
-  Result<TrainReport> run();
+  Result<TrainResult> run();
 
 private:
-  Status readData();
-  Status bindInitial();
-  Status resume();
-  Status takeStep(int64_t step, JsonLinesWriter &metrics);
-  Status writeLine(int64_t step, const StepResult &result, const ApplyReport &applied, double rate, double seconds, JsonLinesWriter &metrics);
-  Status saveCheckpoint(int64_t step);
-  Status measureEffect();
-  Status finishReport();
-
-  /// The rollouts of a step (from 1); indices wrap around.
-  std::vector<Rollout> rolloutsOf(int64_t step) const;
-  size_t indexOf(int64_t step, int64_t row) const { return static_cast<size_t>((step - 1) * settings().sequences + row) % rollouts_.size(); }
-  Result<Batch> batchOf(int64_t step);
+  Status begin();
+  Status restore();
+  Status load(const std::string &folder, int64_t step);
+  Status belongsHere(const TrainState &state, const std::string &folder) const;
   Status computeOldLogprobs();
-  void addOldLogprobs(Batch &batch, int64_t step) const;
+  Status loop();
+  Status takeStep(int64_t step, JsonLinesWriter &metrics);
+  Status writeLine(const StepResult &result, const StepLine &line, JsonLinesWriter &metrics);
+  Status save(int64_t step);
+  Status finish();
+
+  Result<Batch> batchOf(int64_t step);
+  bool usesOldLogprobs() const {
+    return settings().oldPolicy == OldPolicy::Initial && runner_.reads("accumulate", "old_logprobs");
+  }
+  /// Sequences whose old log-probs are there.
+  int64_t knownOldLogprobs() const { return static_cast<int64_t>(state_.oldLogprobs.size()) / settings().tokens; }
   const StepSettings &settings() const { return runner_.settings(); }
-  bool usesOld() const { return settings().oldPolicy == OldPolicy::Initial && runner_.reads("accumulate", "old_logprobs"); }
+  bool interrupted() const { return options_.interrupted && options_.interrupted(); }
+  Status stopped(int64_t step) const;
   void say(const std::string &line) const {
     if (options_.progress)
       options_.progress(line);
   }
+  void note(const std::string &text);
+  Status event(const std::string &name, std::vector<Field> fields);
 
   Session &session_;
   const RunDirectory &directory_;
   const TrainOptions &options_;
   StepRunner runner_;
-  std::vector<Rollout> rollouts_;
-  std::vector<std::vector<float>> old_; ///< per rollout: a row of log-probs under the initial weights
-  std::vector<std::string> notes_;
-  std::vector<float> before_;           ///< log-probs of step 1's batch before it
-  TrainReport report_;
+  TrainData data_;
+  JsonLinesWriter events_;
+  TrainState state_;
+  TrainResult result_;
 };
 
-std::vector<Rollout> Training::rolloutsOf(int64_t step) const {
-  std::vector<Rollout> chosen;
-  for (int64_t row = 0; row < settings().sequences; ++row)
-    chosen.push_back(rollouts_[indexOf(step, row)]);
-  return chosen;
+void Training::note(const std::string &text) {
+  result_.notes.push_back(text);
+  say("note: " + text);
+  (void)event("note", {{"text", text}}); // a full disk shows at the next metrics line
 }
 
-/// Reads what the run needs, and checks every step's batch before the first runs.
-Status Training::readData() {
-  RolloutOptions options;
-  options.required = {};
-  options.vocabulary = settings().vocabulary;
-  GRAFT_ASSIGN_OR_RETURN(RolloutStream stream, RolloutStream::open(options_.rollouts, options));
-  int64_t needed = 0;
-  if (__builtin_mul_overflow(options_.steps, settings().sequences, &needed))
-    return Status::error(Code::Usage, "too many steps", "--steps");
-  constexpr int64_t piece = 4096;
-  while (static_cast<int64_t>(rollouts_.size()) < needed) {
-    GRAFT_ASSIGN_OR_RETURN(std::vector<Rollout> more, stream.next(static_cast<size_t>(std::min(piece, needed - static_cast<int64_t>(rollouts_.size())))));
-    if (more.empty())
-      break;
-    std::move(more.begin(), more.end(), std::back_inserter(rollouts_));
+Status Training::event(const std::string &name, std::vector<Field> fields) {
+  double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  fields.insert(fields.begin(), {{"time", now}, {"event", name}});
+  return events_.write(fields);
+}
+
+Status Training::stopped(int64_t step) const {
+  return Status::error(Code::Interrupted, "stopped " + (step ? "after step " + std::to_string(step) : "before step 1"),
+                       escaped(directory_.path(), 400), "run the same command again with --resume to go on");
+}
+
+/// The batch with everything that accumulate reads.
+Result<Batch> Training::batchOf(int64_t step) {
+  GRAFT_ASSIGN_OR_RETURN(Batch batch, data_.batch(step));
+  GRAFT_RETURN_IF_ERROR(runner_.completeAdvantages(batch));
+  if (usesOldLogprobs()) {
+    std::vector<float> rows;
+    for (int64_t row = 0; row < batch.sequences; ++row) {
+      auto from = state_.oldLogprobs.begin() + data_.sequenceAt(step, row) * batch.tokens;
+      rows.insert(rows.end(), from, from + batch.tokens);
+    }
+    setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, std::move(rows)});
   }
-  if (rollouts_.empty())
-    return Status::error(Code::Graph, "there are no rollouts", options_.rollouts.empty() ? "" : escaped(options_.rollouts[0]));
-  if (static_cast<int64_t>(rollouts_.size()) < needed)
-    notes_.push_back(format("%zu rollouts for %lld: the data is used again from its start", rollouts_.size(), static_cast<long long>(needed)));
+  return batch;
+}
+
+/// Log-probs of the sequences that have none yet; the session holds the initial weights.
+Status Training::computeOldLogprobs() {
+  int64_t known = knownOldLogprobs();
+  say("old log-probs: " + std::to_string(data_.sequences() - known) + " sequences under the initial weights");
+  auto start = Clock::now();
+  state_.oldLogprobs.resize(static_cast<size_t>(data_.sequences() * settings().tokens));
+  int64_t firstStep = known / settings().sequences + 1;
+  for (int64_t step = firstStep; (step - 1) * settings().sequences < data_.sequences(); ++step) {
+    if (interrupted())
+      return stopped(state_.step);
+    GRAFT_ASSIGN_OR_RETURN(Batch batch, data_.batch(step));
+    GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner_.logprobs(batch));
+    for (int64_t row = 0; row < batch.sequences; ++row)
+      if (int64_t sequence = (step - 1) * batch.sequences + row; sequence >= known && sequence < data_.sequences())
+        std::copy_n(logprobs.begin() + row * batch.tokens, batch.tokens,
+                    state_.oldLogprobs.begin() + sequence * batch.tokens);
+  }
+  return event("old_logprobs", {{"sequences", data_.sequences() - known}, {"seconds", secondsSince(start)}});
+}
+
+/// A checkpoint of other rollouts or of another program is none to go on from.
+Status Training::belongsHere(const TrainState &state, const std::string &folder) const {
   Status status;
-  int64_t distinct = std::min(options_.steps, (static_cast<int64_t>(rollouts_.size()) + settings().sequences - 1) / settings().sequences);
-  for (int64_t step = 1; step <= distinct; ++step)
-    if (auto batch = batchOf(step); !batch.isOk())
-      status.merge(batch.takeStatus());
+  std::string place = escaped(folder, 400);
+  if (state.step > options_.steps)
+    return Status::error(Code::Usage,
+                         std::to_string(state.step) + " steps are done, more than " + std::to_string(options_.steps),
+                         place, "--steps counts all steps of a run, also those before it was resumed");
+  if (state.program != session_.program().fingerprint())
+    status.merge(Status::error(Code::Usage, "was written by another program", place, "resume with the run's own"));
+  bool wraps = state.sequences > data_.sequences();
+  if (state.tokens != settings().tokens || state.data != data_.digest(state.sequences) ||
+      (wraps && state.distinct != data_.sequences()))
+    status.merge(Status::error(Code::Usage, "was trained on other rollouts than these", place,
+                               "give the run's own rollouts, in the same order; new ones may follow"));
   return status;
 }
 
-/// A step's batch but for advantages and old log-probs that are computed.
-Result<Batch> Training::batchOf(int64_t step) {
-  GRAFT_ASSIGN_OR_RETURN(LoadedBatch loaded, batchFromRollouts(rolloutsOf(step), runner_.batchOptions(), settings().padId));
-  for (std::string &note : loaded.notes)
-    if (std::ranges::find(notes_, note) == notes_.end())
-      notes_.push_back(std::move(note));
-  return std::move(loaded.batch);
-}
-
-Status Training::computeOldLogprobs() {
-  old_.assign(rollouts_.size(), {});
-  int64_t batches = (static_cast<int64_t>(rollouts_.size()) + settings().sequences - 1) / settings().sequences;
-  say("old log-probs of " + std::to_string(rollouts_.size()) + " sequences under the initial weights");
-  for (int64_t step = 1; step <= batches; ++step) {
-    GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(step));
-    GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner_.logprobs(batch));
-    for (int64_t row = 0; row < settings().sequences; ++row)
-      if (std::vector<float> &old = old_[indexOf(step, row)]; old.empty())
-        old.assign(logprobs.begin() + row * settings().tokens, logprobs.begin() + (row + 1) * settings().tokens);
-  }
-  return Status::ok();
-}
-
-void Training::addOldLogprobs(Batch &batch, int64_t step) const {
-  std::vector<float> rows;
-  for (int64_t row = 0; row < settings().sequences; ++row) {
-    const std::vector<float> &old = old_[indexOf(step, row)];
-    rows.insert(rows.end(), old.begin(), old.end());
-  }
-  setArray(batch, {"old_logprobs", {settings().sequences, settings().tokens}, std::move(rows)});
-}
-
-Status Training::bindInitial() {
-  GRAFT_RETURN_IF_ERROR(options_.bind(session_, ""));
-  if (usesOld())
-    GRAFT_RETURN_IF_ERROR(computeOldLogprobs());
-  return Status::ok();
-}
-
-/// Weights and state of the last checkpoint, if there is one.
-Status Training::resume() {
-  std::optional<int64_t> step = directory_.latestCheckpoint();
-  if (!step)
-    return truncateMetrics(directory_.metricsPath(), 0);
-  GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(1));
-  GRAFT_ASSIGN_OR_RETURN(before_, runner_.logprobs(batch));
-  std::string folder = directory_.checkpointPath(*step);
+Status Training::load(const std::string &folder, int64_t step) {
+  GRAFT_ASSIGN_OR_RETURN(TrainState state, TrainState::read(folder));
+  if (state.step != step)
+    return Status::error(Code::Graph, "is of step " + std::to_string(state.step), escaped(folder, 400));
+  GRAFT_RETURN_IF_ERROR(belongsHere(state, folder));
   GRAFT_RETURN_IF_ERROR(options_.bind(session_, folder));
-  GRAFT_RETURN_IF_ERROR(readOptimizerState(session_, folder, *step));
-  report_.firstStep = *step + 1;
-  report_.checkpoint = folder;
-  say("resumed after step " + std::to_string(*step));
-  return truncateMetrics(directory_.metricsPath(), *step);
+  GRAFT_RETURN_IF_ERROR(readOptimizerState(session_, folder, step));
+  state_ = std::move(state);
+  size_t used = static_cast<size_t>(data_.sequences() * settings().tokens); // this run may be shorter
+  state_.oldLogprobs.resize(std::min(state_.oldLogprobs.size(), used));
+  return Status::ok();
+}
+
+/// Loads the newest sound checkpoint; broken ones are moved out of the way. No checkpoint: the initial weights stay.
+Status Training::restore() {
+  std::vector<int64_t> steps = directory_.checkpoints();
+  Status faults;
+  while (!steps.empty()) {
+    int64_t step = steps.back();
+    std::string folder = directory_.checkpointPath(step);
+    Status loaded = load(folder, step);
+    if (loaded.isOk()) {
+      result_.checkpoint = folder;
+      for (const Fault &fault : faults.faults())
+        note("a checkpoint is broken and was passed over: " + fault.place + ": " + fault.message);
+      say("resumed after step " + std::to_string(step));
+      return event("resumed", {{"step", step}});
+    }
+    if (loaded.faults()[0].code == Code::Usage)
+      return loaded;
+    faults.merge(std::move(loaded));
+    steps.pop_back();
+  }
+  return faults;
+}
+
+Status Training::begin() {
+  GRAFT_RETURN_IF_ERROR(
+      event("started",
+            {{"steps", options_.steps}, {"sequences", data_.sequences()}, {"threads", int64_t{session_.threads()}}}));
+  for (const std::vector<std::string> &notes : {session_.notices(), data_.notes()})
+    for (const std::string &text : notes)
+      note(text);
+  state_.tokens = settings().tokens;
+  GRAFT_RETURN_IF_ERROR(restore());
+  bool computes = usesOldLogprobs() && knownOldLogprobs() < data_.sequences();
+  if (state_.step == 0 || computes)
+    GRAFT_RETURN_IF_ERROR(options_.bind(session_, ""));
+  if (computes)
+    GRAFT_RETURN_IF_ERROR(computeOldLogprobs());
+  if (state_.step > 0 && computes) // the checkpoint's weights again
+    GRAFT_RETURN_IF_ERROR(options_.bind(session_, result_.checkpoint));
+  result_.firstStep = state_.step + 1;
+  result_.lastStep = state_.step;
+  return truncateMetrics(directory_.metricsPath(), state_.step);
 }
 
 Status Training::takeStep(int64_t step, JsonLinesWriter &metrics) {
-  auto start = std::chrono::steady_clock::now();
+  auto start = Clock::now();
   GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(step));
-  GRAFT_RETURN_IF_ERROR(runner_.completeAdvantages(batch));
-  if (usesOld())
-    addOldLogprobs(batch, step);
   GRAFT_ASSIGN_OR_RETURN(StepResult result, runner_.accumulate(batch));
-  for (const auto &[name, value] : result.metrics)
-    if (!std::isfinite(value))
-      notes_.push_back(format("step %lld: metric '%s' is not finite", static_cast<long long>(step), name.c_str()));
-  if (step == 1)
-    before_ = result.logprobs;
   double rate = scheduledLearningRate(*session_.program().root().optimizer(), step, options_.steps);
   GRAFT_ASSIGN_OR_RETURN(ApplyReport applied, session_.apply(rate, step));
-  return writeLine(step, result, applied, rate, secondsSince(start), metrics);
+  if (step == 1)
+    state_.firstLogprobs = result.logprobs;
+  state_.step = step;
+  StepLine line{step, applied.gradientNorm, rate, secondsSince(start), data_.meanReward(step)};
+  return writeLine(result, line, metrics);
 }
 
-Status Training::writeLine(int64_t step, const StepResult &result, const ApplyReport &applied, double rate, double seconds, JsonLinesWriter &metrics) {
+Status Training::writeLine(const StepResult &result, const StepLine &line, JsonLinesWriter &metrics) {
   double tokens = result.denominators.tokens;
-  std::vector<Field> fields = {{"step", step},
+  std::vector<Field> fields = {{"step", line.step},
                                {"loss", result.loss},
-                               {"grad_norm", applied.gradientNorm},
-                               {"lr", rate},
+                               {"grad_norm", line.gradientNorm},
+                               {"lr", line.rate},
                                {"tokens", static_cast<int64_t>(tokens)},
-                               {"seconds", seconds},
-                               {"tokens_per_second", tokens / seconds},
-                               {"memory", session_.memory().processPeak}};
-  for (const auto &[name, value] : result.metrics)
+                               {"seconds", line.seconds},
+                               {"tokens_per_second", tokens / line.seconds},
+                               {"memory", memoryByCategory(session_)}};
+  for (const auto &[name, value] : result.metrics) {
     fields.push_back({name, value});
+    if (!std::isfinite(value))
+      note("step " + std::to_string(line.step) + ": metric '" + escaped(name) + "' is not finite");
+  }
+  if (line.reward)
+    fields.push_back({"reward", *line.reward});
   GRAFT_RETURN_IF_ERROR(metrics.write(fields));
-  std::string line = format("step %lld/%lld  loss %.6f  grad_norm %.4f  lr %.3g  tokens %.0f  %.2f s", static_cast<long long>(step),
-                            static_cast<long long>(options_.steps), result.loss, applied.gradientNorm, rate, tokens, seconds);
-  say(line);
-  return Status::ok();
+  char text[200];
+  std::snprintf(text, sizeof text, "step %lld/%lld  loss %.6f  grad_norm %.4f  lr %.3g  tokens %.0f  %.2f s",
+                static_cast<long long>(line.step), static_cast<long long>(options_.steps), result.loss,
+                line.gradientNorm, line.rate, tokens, line.seconds);
+  say(text);
+  return event("step", {{"step", line.step}, {"seconds", line.seconds}});
 }
 
-Status Training::saveCheckpoint(int64_t step) {
+Status Training::save(int64_t step) {
+  auto start = Clock::now();
+  state_.sequences = step * settings().sequences;
+  state_.distinct = data_.sequences();
+  state_.data = data_.digest(state_.sequences);
+  state_.program = session_.program().fingerprint();
+  std::string path = directory_.checkpointPath(step);
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) // one that was passed over
+    std::filesystem::rename(path, path + ".broken", error);
   GRAFT_ASSIGN_OR_RETURN(AtomicDirectory folder, directory_.beginCheckpoint(step));
   GRAFT_RETURN_IF_ERROR(options_.save(session_, folder.temporaryPath()));
   GRAFT_RETURN_IF_ERROR(writeOptimizerState(session_, folder.temporaryPath(), step, !options_.exactWeights));
+  GRAFT_RETURN_IF_ERROR(state_.write(folder.temporaryPath()));
   GRAFT_RETURN_IF_ERROR(folder.commit());
-  report_.checkpoint = directory_.checkpointPath(step);
-  return Status::ok();
+  result_.checkpoint = path;
+  return event("checkpoint", {{"step", step}, {"seconds", secondsSince(start)}});
 }
 
-/// Mean log-prob of step 1's completions by the sign of their advantage, before the run and now.
-Status Training::measureEffect() {
-  GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(1));
-  GRAFT_RETURN_IF_ERROR(runner_.completeAdvantages(batch));
-  const BatchArray *advantages = batch.find("advantages");
-  if (!advantages || before_.empty())
-    return Status::ok();
-  GRAFT_ASSIGN_OR_RETURN(std::vector<float> after, runner_.logprobs(batch));
-  EffectGroup groups[2];
-  double tokens[2] = {0, 0};
-  std::span<const float> mask = batch.floats("loss_mask"), signs = batch.floats("advantages");
-  for (int64_t row = 0; row < batch.sequences; ++row) {
-    double advantage = 0, before = 0, now = 0, count = 0;
-    for (int64_t i = row * batch.tokens; i < (row + 1) * batch.tokens; ++i)
-      if (mask[i] != 0) {
-        advantage += signs[i], before += before_[i], now += after[i], count += 1;
-      }
-    if (advantage == 0 || count == 0)
-      continue;
-    EffectGroup &group = groups[advantage < 0];
-    group.completions += 1;
-    group.before += before;
-    group.after += now;
-    tokens[advantage < 0] += count;
+Status Training::loop() {
+  GRAFT_ASSIGN_OR_RETURN(JsonLinesWriter metrics, directory_.openMetrics());
+  for (int64_t step = result_.firstStep; step <= options_.steps; ++step) {
+    GRAFT_RETURN_IF_ERROR(takeStep(step, metrics).at("step " + std::to_string(step)));
+    result_.lastStep = step;
+    bool last = step == options_.steps, stop = !last && interrupted();
+    if (last || stop || (options_.saveEvery > 0 && step % options_.saveEvery == 0))
+      GRAFT_RETURN_IF_ERROR(save(step));
+    if (stop)
+      return stopped(step);
   }
-  for (int sign = 0; sign < 2; ++sign)
-    if (tokens[sign] > 0) {
-      groups[sign].before /= tokens[sign];
-      groups[sign].after /= tokens[sign];
-      (sign ? report_.negative : report_.positive) = groups[sign];
-    }
   return Status::ok();
 }
 
-Status Training::finishReport() {
+/// Effect, if all steps are done, and report.
+Status Training::finish() {
+  if (result_.lastStep >= options_.steps) {
+    GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(1));
+    if (batch.find("advantages") && state_.firstLogprobs.size() == batch.floats("advantages").size()) {
+      GRAFT_ASSIGN_OR_RETURN(std::vector<float> after, runner_.logprobs(batch));
+      result_.effect = effectOf(batch, state_.firstLogprobs, after);
+    }
+  }
   ReportInput input;
   input.title = options_.title;
   input.facts = options_.facts;
-  GRAFT_ASSIGN_OR_RETURN(input.metrics, readMetrics(directory_.metricsPath()));
-  MemoryUse memory = session_.memory();
-  input.memory = {{"parameters", static_cast<double>(memory.parameters)}, {"gradients", static_cast<double>(memory.gradients)},
-                  {"optimizer state", static_cast<double>(memory.state)}, {"arena", static_cast<double>(memory.arena)},
-                  {"constants", static_cast<double>(memory.constants)}};
-  double rest = static_cast<double>(memory.processPeak - memory.parameters - memory.gradients - memory.state - memory.arena - memory.constants);
-  if (rest > 0)
-    input.memory.push_back({"everything else", rest});
-  input.time = session_.secondsByCategory();
-  input.positive = report_.positive;
-  input.negative = report_.negative;
-  input.notes = notes_;
-  return writeReport(directory_.reportPath(), input);
+  input.positive = result_.effect.positive;
+  input.negative = result_.effect.negative;
+  input.notes = result_.notes;
+  return writeTrainReport(directory_, session_, std::move(input));
 }
 
-Result<TrainReport> Training::run() {
-  GRAFT_RETURN_IF_ERROR(readData());
-  for (const std::string &note : notes_)
-    say("note: " + note);
-  GRAFT_RETURN_IF_ERROR(bindInitial());
-  GRAFT_RETURN_IF_ERROR(resume());
-  GRAFT_ASSIGN_OR_RETURN(JsonLinesWriter metrics, directory_.openMetrics());
-  int64_t saved = report_.firstStep - 1;
-  report_.lastStep = saved;
-  for (int64_t step = report_.firstStep; step <= options_.steps; ++step) {
-    GRAFT_RETURN_IF_ERROR(takeStep(step, metrics).at("step " + std::to_string(step)));
-    report_.lastStep = step;
-    bool stop = options_.interrupted();
-    if (stop || step == options_.steps || (options_.saveEvery > 0 && step % options_.saveEvery == 0)) {
-      GRAFT_RETURN_IF_ERROR(saveCheckpoint(step));
-      saved = step;
-    }
-    if (stop && step < options_.steps)
-      return Status::error(Code::Interrupted, "stopped after step " + std::to_string(step), directory_.path(), "run the same command with --resume to go on");
+Result<TrainResult> Training::run() {
+  GRAFT_RETURN_IF_ERROR(begin());
+  session_.setProfiling(true);
+  Status status = loop();
+  if (!status.isOk() && status.faults()[0].code != Code::Interrupted) {
+    (void)event("failed", {{"text", status.text()}});
+    return status;
   }
-  GRAFT_RETURN_IF_ERROR(measureEffect());
-  GRAFT_RETURN_IF_ERROR(finishReport());
-  return report_;
+  GRAFT_RETURN_IF_ERROR(event(status.isOk() ? "finished" : "interrupted", {{"step", result_.lastStep}}));
+  GRAFT_RETURN_IF_ERROR(finish());
+  if (!status.isOk())
+    return status;
+  return result_;
 }
 
 } // namespace
 
-Result<TrainReport> train(Session &session, const RunDirectory &directory, const TrainOptions &options) {
+Result<TrainResult> train(Session &session, const RunDirectory &directory, const TrainOptions &options) {
   GRAFT_ASSIGN_OR_RETURN(StepSettings settings, StepSettings::read(session.program()));
   if (!session.program().root().optimizer())
     return Status::error(Code::Usage, "the program has no optimizer: nothing trains");
-  return Training(session, directory, options, StepRunner(session, std::move(settings))).run();
+  StepRunner runner(session, std::move(settings));
+  GRAFT_ASSIGN_OR_RETURN(TrainData data, TrainData::read(options.rollouts, options.steps, runner));
+  GRAFT_ASSIGN_OR_RETURN(JsonLinesWriter events, directory.openEvents());
+  return Training(session, directory, options, std::move(runner), std::move(data), std::move(events)).run();
 }
 
 } // namespace graft
