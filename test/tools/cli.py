@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+"""The command line: exit codes, messages, JSON, what is written. Usage: cli.py GRAFT MODEL-FOLDER"""
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import unittest
+
+import numpy as np
+from command import run, write_recipe
+from safetensors.numpy import load_file, save_file
+
+GRAFT, MODEL = sys.argv[1], pathlib.Path(sys.argv[2])
+
+
+class CommandLine(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.work = pathlib.Path(cls.folder.name)
+        cls.batch = load_file(MODEL / "batch.safetensors")
+        rows, width = cls.batch["input_ids"].shape
+        cls.recipe, cls.program = cls.work / "recipe.toml", cls.work / "p.graft"
+        write_recipe(cls.recipe, MODEL / "model.onnx", MODEL / "weights.safetensors", rows, width)
+        cls.compiled = run(GRAFT, "compile", cls.recipe, "-o", cls.program)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def expect(self, code, *arguments, **options):
+        done = run(GRAFT, *arguments, **options)
+        self.assertEqual(done.returncode, code, f"{arguments}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def run_entry(self, code=0, entry="accumulate", batch=None, extra=()):
+        """Runs the entry on a batch (arrays); returns the process and the results."""
+        path, out = self.work / "batch.safetensors", self.work / "out.safetensors"
+        save_file(batch if batch is not None else self.batch, path)
+        out.unlink(missing_ok=True)
+        done = self.expect(code, "run", self.program, "--entry", entry, "--batch", path, "--out", out, *extra)
+        return done, load_file(out) if out.exists() else None
+
+    # Explaining itself
+
+    def test_help(self):
+        for arguments in ([], ["help"], ["--help"]):
+            self.assertIn("compile", self.expect(0, *arguments).stdout)
+        for command in ("port", "compile", "explain", "run", "train", "objective", "verify", "doctor"):
+            self.assertEqual(self.expect(0, command, "--help").stdout, self.expect(0, "help", command).stdout)
+        self.assertIn("no command 'brew'", self.expect(2, "help", "brew").stderr)
+
+    def test_version(self):
+        self.assertRegex(self.expect(0, "--version").stdout, r"^graft \d+\.\d+\.\d+\n$")
+
+    def test_wrong_use(self):
+        self.expect(2, "brew")
+        self.expect(2, "compile")
+        self.expect(2, "compile", self.recipe, "--brew")
+        self.assertIn("-o", self.expect(2, "compile", self.recipe).stderr)
+
+    def test_commands_that_do_not_exist_yet(self):
+        for command in ("plan", "bench", "profile", "canary", "diagnose"):
+            self.assertIn("not", self.expect(2, command, "something", "--flag").stderr)
+
+    # compile
+
+    def test_plan_summary(self):
+        self.assertEqual(self.compiled.returncode, 0, self.compiled.stderr)
+        for what in ("parameters", "gradients", "optimizer state", "arena", "accumulate", "logprobs", "kernels"):
+            self.assertIn(what, self.compiled.stdout)
+
+    def test_plan_summary_as_json(self):
+        summary = json.loads(self.expect(0, "compile", self.recipe, "-o", self.work / "again.graft", "--json").stdout)
+        weights = load_file(MODEL / "weights.safetensors")
+        self.assertEqual(summary["parameters"], sum(w.size for w in weights.values()))
+        self.assertEqual([entry["name"] for entry in summary["entries"]], ["logprobs", "accumulate", "advantages"])
+        self.assertGreater(summary["arena_bytes"], 0)
+
+    def test_print_recipe_is_stable(self):
+        printed = self.expect(0, "compile", self.recipe, "--print-recipe").stdout
+        self.assertIn("warmup_steps", printed)
+        (self.work / "printed.toml").write_text(printed)
+        self.assertEqual(printed, self.expect(0, "compile", self.work / "printed.toml", "--print-recipe").stdout)
+
+    def test_stages(self):
+        marks = {"import": "@forward", "objective": "@accumulate", "autodiff": "grad.", "lower": "rt.row_program", "codegen": "rt.row_program"}
+        for stage, mark in marks.items():
+            dump, program = self.work / f"{stage}.mlir", self.work / f"{stage}.graft"
+            self.expect(0, "compile", self.recipe, "-o", program, "--stop-after", stage, "--dump", f"{stage}={dump}")
+            self.assertIn(mark, dump.read_text())
+            self.assertEqual(program.exists(), stage == "codegen")
+        self.assertIn("import, objective", self.expect(2, "compile", self.recipe, "--stop-after", "lunch").stderr)
+        self.assertIn("STAGE=FILE", self.expect(2, "compile", self.recipe, "-o", self.work / "x", "--dump", "import").stderr)
+
+    def test_targets(self):
+        self.expect(0, "compile", self.recipe, "-o", self.work / "v3.graft", "--target", "x86-64-v3")
+        self.assertIn("not supported yet", self.expect(2, "compile", self.recipe, "-o", self.work / "x", "--target", "cuda:sm_90").stderr)
+
+    def test_every_missing_weight_is_named(self):
+        weights = load_file(MODEL / "weights.safetensors")
+        gone = sorted(name for name in weights if name.endswith("mlp.up_proj.weight"))
+        self.assertGreater(len(gone), 1)
+        save_file({name: value for name, value in weights.items() if name not in gone}, self.work / "partial.safetensors")
+        rows, width = self.batch["input_ids"].shape
+        write_recipe(self.work / "partial.toml", MODEL / "model.onnx", self.work / "partial.safetensors", rows, width)
+        done = self.expect(3, "compile", self.work / "partial.toml", "-o", self.work / "x")
+        for name in gone:
+            self.assertIn(name, done.stderr)
+
+    def test_weight_of_another_shape(self):
+        weights = load_file(MODEL / "weights.safetensors")
+        name = next(name for name in sorted(weights) if weights[name].ndim == 2)
+        weights[name] = np.zeros((3, 5), np.float32)
+        save_file(weights, self.work / "reshaped.safetensors")
+        rows, width = self.batch["input_ids"].shape
+        write_recipe(self.work / "reshaped.toml", MODEL / "model.onnx", self.work / "reshaped.safetensors", rows, width)
+        self.assertIn("[3, 5]", self.expect(3, "compile", self.work / "reshaped.toml", "-o", self.work / "x").stderr)
+
+    def test_objective_faults_point_into_the_recipe(self):
+        text = self.recipe.read_text().replace("clip_low = 0.2", "clip_lou = 0.2")
+        (self.work / "typo.toml").write_text(text)
+        done = self.expect(2, "compile", self.work / "typo.toml", "-o", self.work / "x")
+        self.assertIn("typo.toml:8:1", done.stderr)
+        self.assertIn("clip_low", done.stderr)
+        (self.work / "preset.toml").write_text(text.replace('preset = "grpo"', 'preset = "grpp"'))
+        self.assertIn("preset.toml:5:1", self.expect(2, "compile", self.work / "preset.toml", "-o", self.work / "x").stderr)
+
+    # run
+
+    def test_accumulate(self):
+        _, out = self.run_entry(extra=["--gradients"])
+        self.assertEqual(out["logprobs"].shape, self.batch["input_ids"].shape)
+        self.assertEqual(out["loss"].shape, ())
+        norm = np.sqrt(sum(np.square(v.astype(np.float64)).sum() for k, v in out.items() if k.startswith("grad.")))
+        self.assertAlmostEqual(float(out["grad_norm"]) / norm, 1, places=5)
+        self.assertIn("metric.clip_fraction", out)
+        _, without = self.run_entry()
+        self.assertFalse([name for name in without if name.startswith("grad.")])
+
+    def test_logprobs(self):
+        only = {name: self.batch[name] for name in ("input_ids", "attention_mask", "position_ids")}
+        _, out = self.run_entry(entry="logprobs", batch=only)
+        _, full = self.run_entry()
+        self.assertEqual(list(out), ["logprobs"])
+        np.testing.assert_array_equal(out["logprobs"], full["logprobs"])
+
+    def test_step_changes_the_weights_that_decay_and_train(self):
+        _, out = self.run_entry(entry="step")
+        weights = load_file(MODEL / "weights.safetensors")
+        for name, before in weights.items():
+            self.assertTrue(np.any(out["parameter." + name] != before), name)
+            self.assertLess(np.abs(out["parameter." + name] - before).max(), 2e-6)
+
+    def test_advantages_from_rewards(self):
+        batch = {name: value for name, value in self.batch.items() if name != "advantages"}
+        rewards = np.array([1.0, 0.0, 0.5], np.float32)
+        batch |= {"rewards": rewards, "group_ids": np.array([4, 4, 4], np.int32)}
+        _, out = self.run_entry(entry="advantages", batch=batch)
+        expected = (rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-4)
+        np.testing.assert_allclose(out["advantages"][:, -1][self.batch["loss_mask"][:, -1] > 0], expected[self.batch["loss_mask"][:, -1] > 0], rtol=1e-5)
+        self.run_entry(batch=batch)
+
+    def test_missing_arrays_are_named(self):
+        batch = {name: value for name, value in self.batch.items() if name not in ("advantages", "old_logprobs")}
+        done, _ = self.run_entry(3, batch=batch)
+        self.assertIn("advantages", done.stderr)
+        batch["advantages"] = self.batch["advantages"]
+        done, _ = self.run_entry(3, batch=batch)
+        self.assertIn("old_logprobs", done.stderr)
+
+    def test_token_out_of_range(self):
+        batch = dict(self.batch)
+        batch["input_ids"] = batch["input_ids"].copy()
+        batch["input_ids"][1, 2] = 1 << 40
+        done, _ = self.run_entry(3, batch=batch)
+        self.assertIn("input_ids", done.stderr)
+
+    def test_weights_of_another_model(self):
+        save_file({"x": np.zeros(3, np.float32)}, self.work / "other.safetensors")
+        done, _ = self.run_entry(3, extra=["--weights", self.work / "other.safetensors"])
+        self.assertIn("other.safetensors", done.stderr)
+        self.assertGreater(done.stderr.count("error["), 3)
+
+    def test_unknown_entry(self):
+        done, _ = self.run_entry(2, entry="lunch")
+        self.assertIn("accumulate", done.stderr)
+
+    def test_faults_as_json(self):
+        done = self.expect(3, "run", self.recipe, "--batch", MODEL / "batch.safetensors", "--out", self.work / "x", "--json")
+        faults = json.loads(done.stdout)["errors"]
+        self.assertIn("recipe.toml", faults[0]["place"])
+
+    # verify
+
+    def test_verify(self):
+        done = self.expect(0, "verify", self.recipe, "--json")
+        result = json.loads(done.stdout)
+        self.assertEqual(result["failed"], 0)
+        names = {line["name"] for line in result["comparisons"]}
+        self.assertLessEqual({"grad." + name for name in load_file(MODEL / "weights.safetensors")} | {"loss", "logprobs"}, names)
+        self.expect(0, "verify", self.recipe, "--batch", MODEL / "batch.safetensors", "--quiet")
+
+    def test_verify_fails_when_out_of_tolerance(self):
+        done = self.expect(1, "verify", self.recipe, "--tolerance", "0")
+        self.assertIn("FAIL", done.stdout)
+
+    # train
+
+    def test_run_directory_is_not_overwritten(self):
+        rollouts = self.work / "rollouts.jsonl"
+        rollouts.write_text("".join(json.dumps({"prompt_ids": [1, 2], "completion_ids": [3, 4, 5], "advantage": a, "old_logprobs": [-5.0, -5.5, -5.0]}) + "\n" for a in (1, -1, 0.5)))
+        arguments = ["train", self.program, "--rollouts", rollouts, "--steps", 1, "--out", self.work / "run"]
+        done = self.expect(0, *arguments)
+        self.assertIn("step 1/1", done.stderr)
+        self.assertIn("report.html", done.stdout)
+        for name in ("recipe.toml", "program.graft", "metrics.jsonl", "report.html", "checkpoints/step-1/model.safetensors"):
+            self.assertTrue((self.work / "run" / name).exists(), name)
+        line = json.loads((self.work / "run/metrics.jsonl").read_text())
+        for key in ("step", "loss", "grad_norm", "lr", "tokens", "seconds", "tokens_per_second", "memory", "mean_ratio", "min_ratio", "max_ratio", "clip_fraction",
+                    "approx_kl", "entropy", "mean_logprob"):
+            self.assertIn(key, line)
+        self.expect(2, *arguments)
+
+    def test_rollouts_that_do_not_fit(self):
+        rollouts = self.work / "long.jsonl"
+        rollouts.write_text("".join(json.dumps({"prompt_ids": [1] * 50, "completion_ids": [3], "advantage": 1, "old_logprobs": [-5.0]}) + "\n" for _ in range(3)))
+        done = self.expect(3, "train", self.program, "--rollouts", rollouts, "--steps", 1, "--out", self.work / "long")
+        self.assertIn("long.jsonl:1", done.stderr)
+
+
+if __name__ == "__main__":
+    os.environ.pop("GRAFT_THREADS", None)
+    unittest.main(argv=sys.argv[:1], verbosity=2)
