@@ -135,7 +135,7 @@ private:
       if (bytes += change[static_cast<size_t>(time + 1)]; bytes > most)
         most = bytes, peakTime_ = time;
     std::erase_if(own, [&](const schema::Buffer *buffer) { return buffer->first() > peakTime_ || buffer->last() < peakTime_; });
-    std::ranges::stable_sort(own, std::ranges::greater(), [](const schema::Buffer *buffer) { return buffer->size(); });
+    std::ranges::sort(own, {}, [](const schema::Buffer *buffer) { return std::pair(-buffer->size(), buffer->offset()); });
     return own;
   }
 
