@@ -13,9 +13,10 @@ using testing::HasSubstr;
 
 class Data : public testing::Test {
 protected:
+  static constexpr const char *objective = "preset = \"grpo\"\nadvantages = \"grpo\"\nold_logprobs = \"initial\"";
+
   Data()
-      : session(*Session::open(tinyProgram("preset = \"grpo\"\nadvantages = \"grpo\"\nold_logprobs = \"initial\""),
-                               {.threads = 1})),
+      : session(std::move(*Session::open(tinyProgram(objective), {.threads = 1}))),
         runner(*session, *StepSettings::read(session->program())) {}
 
   Result<TrainData> read(const std::vector<TinyRollout> &rollouts, int64_t steps) {
