@@ -34,7 +34,7 @@ public:
       if (stage == stage_) {
         std::string text;
         llvm::raw_string_ostream stream(text);
-        module.print(stream, OpPrintingFlags().enableDebugInfo(true, /*prettyForm=*/true).elideLargeElementsAttrs(64));
+        module.print(stream, OpPrintingFlags().enableDebugInfo());
         GRAFT_RETURN_IF_ERROR(writeFileAtomically(file, text));
       }
     return Status::ok();

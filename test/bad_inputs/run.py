@@ -17,7 +17,7 @@ Prints the failures, a table by family and, last, 'N passed, N failed'; exit 1 i
 """
 import argparse
 import concurrent.futures
-import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -31,7 +31,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-FAMILIES = ("recipe", "onnx", "safetensors", "rollouts", "batch", "objective", "program")
+FAMILIES = ("recipe", "onnx", "weights", "rollouts", "batch", "objective", "program")
 # {out} is a fresh path for each case; the other names are the input and the fixture's files.
 COMMANDS = {
     "recipe": ["compile", "{path}", "--print-recipe"],
@@ -39,7 +39,7 @@ COMMANDS = {
     "mlir": ["port", "{path}"],
     "safetensors": ["run", "{program}", "--entry", "logprobs", "--batch", "{batch}", "--weights", "{path}", "--out", "{out}"],
     "batch": ["run", "{program}", "--entry", "accumulate", "--batch", "{path}", "--weights", "{weights}", "--out", "{out}"],
-    "rollouts": ["train", "{program}", "--rollouts", "{path}", "--steps", "1", "--out", "{out}"],
+    "rollouts": ["train", "{training}", "--rollouts", "{path}", "--steps", "1", "--out", "{out}"],
     "objective": ["objective", "check", "{path}"],
     "program": ["run", "{path}", "--entry", "logprobs", "--batch", "{batch}", "--weights", "{weights}", "--out", "{out}"],
 }
@@ -50,6 +50,7 @@ weights = "{weights}"
 [objective]
 preset = "grpo"
 advantages = "grpo"
+old_logprobs = "{old}"
 [batch]
 sequences = {rows}
 tokens = {width}
@@ -57,7 +58,7 @@ tokens = {width}
 
 
 def make_fixture(graft, folder, work):
-    """The valid files that some families change: a model folder of test/data and the program compiled from it."""
+    """The valid files that some families change: a model folder of test/data and the programs compiled from it."""
     from safetensors import safe_open
 
     fixture = {"model": f"{folder}/model.onnx", "weights": f"{folder}/weights.safetensors", "batch": f"{folder}/batch.safetensors"}
@@ -66,24 +67,35 @@ def make_fixture(graft, folder, work):
         sys.exit(f"run.py: {absent[0]} is missing: name a folder with model.onnx, weights.safetensors, batch.safetensors by --fixture")
     with safe_open(fixture["batch"], "np") as batch:
         rows, width = batch.get_slice("input_ids").get_shape()
-    fixture["recipe"], fixture["program"] = f"{work}/fixture.toml", f"{work}/fixture.graft"
-    with open(fixture["recipe"], "w") as file:
-        file.write(RECIPE.format(rows=rows, width=width, **fixture))
-    done = subprocess.run([graft, "compile", fixture["recipe"], "-o", fixture["program"]], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"run.py: the valid model does not compile (exit {done.returncode}): {done.stderr.strip()[:500]}")
+    # Rollouts need no old log-probs; a batch must bring them, so that one without is a broken one.
+    for name, old in (("training", "initial"), ("program", "batch")):
+        fixture["recipe"], fixture[name] = f"{work}/{name}.toml", f"{work}/{name}.graft"
+        with open(fixture["recipe"], "w") as file:
+            file.write(RECIPE.format(rows=rows, width=width, old=old, **fixture))
+        done = subprocess.run([graft, "compile", fixture["recipe"], "-o", fixture[name]], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"run.py: the valid model does not compile (exit {done.returncode}): {done.stderr.strip()[:500]}")
     return fixture
+
+
+def load(family):
+    """The family's module, under a name of its own: one of them is called like a package that it needs."""
+    path = os.path.join(HERE, f"{family}.py")
+    if not os.path.exists(path):
+        sys.exit(f"run.py: there is no family '{family}'")
+    spec = importlib.util.spec_from_file_location(f"bad_inputs_{family}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def emit_all(families, work, fixture):
     """family -> cases; `fixture` makes the valid files when they are first needed."""
     cases = {}
     for family in families:
-        if not os.path.exists(os.path.join(HERE, f"{family}.py")):
-            continue
         folder = os.path.join(work, family)
         os.makedirs(folder)
-        emit = importlib.import_module(family).emit
+        emit = load(family).emit
         cases[family] = emit(folder, fixture()) if len(inspect.signature(emit).parameters) > 1 else emit(folder)
     return cases
 
@@ -208,7 +220,7 @@ def main():
         if args.emit_only:
             print(f"{len(everything)} inputs in {work}")
             return
-        if any(re.search(r"\{(program|batch|weights|model)\}", part) for case in everything for part in case.get("args", COMMANDS[case["kind"]])):
+        if any(re.search(r"\{(program|training|batch|weights|model)\}", part) for case in everything for part in case.get("args", COMMANDS[case["kind"]])):
             fixture()
         limits = {"seconds": 100 if args.sanitized else 10, "memory": not args.sanitized}
         with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:

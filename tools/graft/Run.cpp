@@ -142,9 +142,9 @@ Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program,
   GRAFT_ASSIGN_OR_RETURN(LoadedBatch loaded, loadBatch(flags.batch, runner.batchOptions()));
   for (const std::string &note : loaded.notes)
     shell.say("note: " + note);
-  GRAFT_RETURN_IF_ERROR(weights.bind(*session));
+  GRAFT_RETURN_IF_ERROR(weights.bind(*session).at(escaped(flags.program, 400)));
   Results results;
-  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded.batch, flags, results));
+  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded.batch, flags, results).at(escaped(flags.program, 400) + ", " + escaped(flags.batch, 400)));
   GRAFT_RETURN_IF_ERROR(results.write(flags.out));
   results.print(shell, flags.out);
   return 0;

@@ -22,6 +22,7 @@ void addHelp(CLI::App &app, Shell &shell) {
           chosen = candidate;
       if (!chosen)
         return Status::error(Code::Usage, "there is no command '" + escaped(*topic) + "'", "", "'graft help' lists them");
+      app.clear(); // or help() speaks of the command 'help'
       std::cout << chosen->help();
       return 0;
     };
