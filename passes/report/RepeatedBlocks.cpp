@@ -1,0 +1,122 @@
+#include "passes/report/RepeatedBlocks.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <optional>
+#include <unordered_map>
+
+namespace graft::report {
+
+namespace {
+
+struct Instance {
+  std::string container;
+  int64_t index = 0;
+  auto operator<=>(const Instance &) const = default;
+};
+
+/// Container and index of the first component that is a number; nothing if there is none.
+std::optional<Instance> instanceOf(std::string_view path) {
+  for (size_t begin = 0; begin <= path.size();) {
+    size_t end = std::min(path.find('.', begin), path.size());
+    std::string_view component = path.substr(begin, end - begin);
+    int64_t index = 0;
+    auto [stop, fault] = std::from_chars(component.data(), component.data() + component.size(), index);
+    if (fault == std::errc() && stop == component.data() + component.size() && index >= 0)
+      return Instance{std::string(path.substr(0, begin ? begin - 1 : 0)), index};
+    begin = end + 1;
+  }
+  return std::nullopt;
+}
+
+/// The instance of every node; absent: outside of all. Users come after their operands, so one walk backwards suffices.
+std::vector<std::optional<Instance>> assign(std::span<const BlockNode> nodes) {
+  std::vector<int> firstUser(nodes.size(), -1);
+  for (size_t i = nodes.size(); i-- > 0;)
+    for (int operand : nodes[i].operands)
+      firstUser[operand] = static_cast<int>(i);
+  std::vector<std::optional<Instance>> out(nodes.size());
+  for (size_t i = nodes.size(); i-- > 0;)
+    if (!nodes[i].path.empty())
+      out[i] = instanceOf(nodes[i].path);
+    else if (firstUser[i] >= 0)
+      out[i] = out[firstUser[i]];
+  return out;
+}
+
+/// What must agree for two instances to be the same block. Operands inside of the instance count by their position.
+std::string structureOf(std::span<const BlockNode> nodes, const std::vector<int> &members) {
+  std::unordered_map<int, size_t> position;
+  std::string text;
+  for (int member : members) {
+    const BlockNode &node = nodes[member];
+    text += node.content;
+    for (int operand : node.operands) {
+      auto found = position.find(operand);
+      text += found != position.end() ? " %" + std::to_string(found->second) : nodes[operand].shared ? " shared" : " outside";
+    }
+    text += "\n";
+    position.emplace(member, position.size());
+  }
+  return text;
+}
+
+/// "0-4,6"
+std::string rangesText(const std::vector<int64_t> &indices) {
+  std::string text;
+  for (size_t i = 0; i < indices.size();) {
+    size_t last = i;
+    while (last + 1 < indices.size() && indices[last + 1] == indices[last] + 1)
+      ++last;
+    text += (text.empty() ? "" : ",") + std::to_string(indices[i]);
+    if (last > i)
+      text += (last == i + 1 ? "," : "-") + std::to_string(indices[last]);
+    i = last + 1;
+  }
+  return text;
+}
+
+} // namespace
+
+std::vector<Block> findRepeatedBlocks(std::span<const BlockNode> nodes) {
+  std::vector<std::optional<Instance>> instances = assign(nodes);
+  std::map<Instance, std::vector<int>> members;
+  std::vector<Block> blocks;
+  bool open = false; // the last block is a stretch that goes on
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].shared)
+      continue;
+    if (instances[i]) {
+      members[*instances[i]].push_back(static_cast<int>(i));
+      open = false;
+      continue;
+    }
+    if (!open)
+      blocks.push_back({"", {}, {{}}});
+    blocks.back().nodes[0].push_back(static_cast<int>(i));
+    open = true;
+  }
+  std::map<std::pair<std::string, std::string>, size_t> known; // container and structure -> block
+  for (auto &[instance, list] : members) {
+    auto [found, isNew] = known.try_emplace({instance.container, structureOf(nodes, list)}, blocks.size());
+    if (isNew)
+      blocks.push_back({instance.container, {}, {}});
+    blocks[found->second].indices.push_back(instance.index);
+    blocks[found->second].nodes.push_back(std::move(list));
+  }
+  std::stable_sort(blocks.begin(), blocks.end(), [](const Block &a, const Block &b) { return a.nodes[0][0] < b.nodes[0][0]; });
+  return blocks;
+}
+
+std::string blockName(const Block &block, std::span<const Block> all) {
+  if (!block.repeats())
+    return "";
+  std::string prefix = block.container.empty() ? "" : block.container + ".";
+  size_t variants = std::count_if(all.begin(), all.end(), [&](const Block &other) { return other.repeats() && other.container == block.container; });
+  if (variants == 1 && block.indices.size() > 1)
+    return prefix + "N";
+  return block.indices.size() == 1 ? prefix + std::to_string(block.indices[0]) : prefix + "{" + rangesText(block.indices) + "}";
+}
+
+} // namespace graft::report
