@@ -52,10 +52,6 @@ if(GRAFT_SANITIZE)
   target_compile_options(graft_flags INTERFACE -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
   target_link_options(graft_flags INTERFACE -fsanitize=address,undefined)
 endif()
-if(GRAFT_FUZZ)
-  # The libraries report their coverage, too: without it libFuzzer is blind.
-  target_compile_options(graft_flags INTERFACE -fsanitize=fuzzer-no-link)
-endif()
 
 if(GRAFT_FUZZ)
   # Coverage feedback in the libraries too: without it the fuzzer is blind.

@@ -17,10 +17,11 @@ ShardingRule rowRule(Operation *op, int64_t axis, Kind kind) {
 }
 
 /// Gather and scatter: wide [outer, n, inner], indices [i...], narrow [outer, i..., inner].
-/// `wide` and `narrow` add a factor to a dimension of the respective tensor.
+/// `wide` and `narrow` add a factor to a dimension of the respective tensor; `along` is the kind of the wide tensor's
+/// axis, `each` that of the indices' dimensions.
 template <typename Wide, typename Narrow>
 ShardingRule takeRule(Operation *op, ArrayRef<int64_t> wide, ArrayRef<int64_t> indices, int64_t axis, Wide addWide,
-                      Narrow addNarrow, Kind along) {
+                      Narrow addNarrow, Kind along, Kind each) {
   RuleBuilder rule(op);
   int64_t extra = static_cast<int64_t>(indices.size()) - 1;
   for (int64_t d = 0; d < static_cast<int64_t>(wide.size()); ++d) {
@@ -30,17 +31,18 @@ ShardingRule takeRule(Operation *op, ArrayRef<int64_t> wide, ArrayRef<int64_t> i
       addNarrow(rule, d < axis ? d : d + extra, factor);
   }
   for (auto [i, size] : llvm::enumerate(indices)) {
-    int factor = rule.factor(size);
+    int factor = rule.factor(size, each);
     rule.operand(1, static_cast<int64_t>(i), factor);
     addNarrow(rule, axis + static_cast<int64_t>(i), factor);
   }
   return rule.take();
 }
 
-/// A cost that counts `flops` per element of the result instead of per point (gathers touch no more than they return).
-Cost perElement(Operation *op, int64_t flops) {
+/// A cost that counts `flops` per element of a tensor instead of per point: a gather computes no more than it returns,
+/// a scatter no more than it adds.
+Cost perElement(Operation *op, Value counted, int64_t flops) {
   Cost cost = costFromRule(op, ShardingRule{}, 0);
-  cost.flops = typeOf(op->getResult(0)).getNumElements() * flops;
+  cost.flops = typeOf(counted).getNumElements() * flops;
   return cost;
 }
 
@@ -75,8 +77,8 @@ ShardingRule BroadcastOp::getShardingRule() {
 namespace {
 
 /// Cuts a run of input dimensions and a run of result dimensions with equal products into common factors, major to
-/// minor: [8, 64] -> [512] gives (i j). Returns false, having added nothing, where no common cut exists ([6, 4] -> [3,
-/// 8]).
+/// minor: [8, 64] -> [512] gives (i j), [6, 4] -> [3, 8] gives (i j) k -> i (j k). Returns false, having added nothing,
+/// where no common cut exists ([6, 4] -> [4, 6]).
 bool cutRun(RuleBuilder &rule, ArrayRef<int64_t> in, ArrayRef<int64_t> out, int64_t firstIn, int64_t firstOut) {
   struct Part {
     int64_t size;
@@ -219,15 +221,16 @@ ShardingRule GatherOp::getShardingRule() {
   return takeRule(
       *this, shapeOf(getData()), shapeOf(getIndices()), getAxis(),
       [](RuleBuilder &rule, int64_t d, int f) { rule.operand(0, d, f); },
-      [](RuleBuilder &rule, int64_t d, int f) { rule.result(d, f); },
-      Kind::Reduction); // a shard of the table gives a partial sum
+      [](RuleBuilder &rule, int64_t d, int f) { rule.result(d, f); }, Kind::Reduction,
+      Kind::PassThrough); // a shard of the table gives a partial sum
 }
 
 ShardingRule ScatterAddOp::getShardingRule() {
   return takeRule(
       *this, shapeOf(getResult()), shapeOf(getIndices()), getAxis(),
       [](RuleBuilder &rule, int64_t d, int f) { rule.result(d, f); },
-      [](RuleBuilder &rule, int64_t d, int f) { rule.operand(0, d, f); }, Kind::PassThrough);
+      [](RuleBuilder &rule, int64_t d, int f) { rule.operand(0, d, f); }, Kind::PassThrough,
+      Kind::Reduction); // a shard of the updates gives a partial sum
 }
 
 namespace {
@@ -291,7 +294,8 @@ ShardingRule AttentionOp::getShardingRule() {
   RuleBuilder rule(*this);
   auto q = shapeOf(getQuery()), k = shapeOf(getKey()), v = shapeOf(getValue());
   int b = rule.factor(q[0]), g = rule.factor(k[1]), r = rule.factor(q[1] / k[1]), s = rule.factor(q[2]);
-  int d = rule.factor(q[3], Kind::Reduction), t = rule.factor(k[2], Kind::MustReplicate), e = rule.factor(v[3]);
+  // The softmax stands between the sum over d and the result, so parts of that sum cannot be added up later.
+  int d = rule.factor(q[3], Kind::MustReplicate), t = rule.factor(k[2], Kind::MustReplicate), e = rule.factor(v[3]);
   using Dims = SmallVector<SmallVector<int, 2>>;
   unsigned next = 0;
   auto operand = [&](Value value, const Dims &dims) {
@@ -338,20 +342,20 @@ GRAFT_COST(ReshapeOp, Cost{}, Free)
 GRAFT_COST(TransposeOp, Cost{}, Free)
 GRAFT_COST(SliceOp, Cost{}, Free)
 GRAFT_COST(IotaOp, Cost{}, Free)
-GRAFT_COST(PadOp, perElement(*this, 0), Cheap)
-GRAFT_COST(ConcatOp, perElement(*this, 0), Cheap)
+GRAFT_COST(PadOp, perElement(*this, getResult(), 0), Cheap)
+GRAFT_COST(ConcatOp, perElement(*this, getResult(), 0), Cheap)
 GRAFT_COST(ReduceOp, costFromRule(*this, getShardingRule(), 1), Cheap)
 GRAFT_COST(CumsumOp, costFromRule(*this, getShardingRule(), 1), Cheap)
 GRAFT_COST(SoftmaxOp, costFromRule(*this, getShardingRule(), 5), Cheap)
 GRAFT_COST(LogSoftmaxOp, costFromRule(*this, getShardingRule(), 5), Cheap)
 GRAFT_COST(ContractOp, costFromRule(*this, getShardingRule(), 2), Gemm)
-GRAFT_COST(GatherOp, perElement(*this, 0), Cheap)
-GRAFT_COST(ScatterAddOp, perElement(*this, 1), Cheap)
-GRAFT_COST(GatherElementsOp, perElement(*this, 0), Cheap)
-GRAFT_COST(ScatterElementsAddOp, perElement(*this, 1), Cheap)
+GRAFT_COST(GatherOp, perElement(*this, getResult(), 0), Cheap)
+GRAFT_COST(ScatterAddOp, perElement(*this, getUpdates(), 1), Cheap)
+GRAFT_COST(GatherElementsOp, perElement(*this, getResult(), 0), Cheap)
+GRAFT_COST(ScatterElementsAddOp, perElement(*this, getUpdates(), 1), Cheap)
 GRAFT_COST(RMSNormOp, costFromRule(*this, getShardingRule(), 4), Cheap)
 GRAFT_COST(LayerNormOp, costFromRule(*this, getShardingRule(), 6), Cheap)
-GRAFT_COST(RopeOp, perElement(*this, 3), Cheap)
+GRAFT_COST(RopeOp, perElement(*this, getResult(), 3), Cheap)
 RecomputeClass AttentionOp::getRecomputeClass() {
   return RecomputeClass::Attention;
 }

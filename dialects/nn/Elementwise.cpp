@@ -33,13 +33,8 @@ template <typename Function> SmallVector<Tensor> mapElements(Operation *op, cons
   return {out};
 }
 
-/// Wraps `value` to the two's complement range of a `width`-bit integer; booleans are 0 and 1.
-int64_t wrap(int64_t value, unsigned width) {
-  if (width == 1)
-    return value & 1;
-  if (width >= 64)
-    return value;
-  return static_cast<int64_t>(static_cast<uint64_t>(value) << (64 - width)) >> (64 - width);
+unsigned widthOf(Value value) {
+  return getElementTypeOrSelf(value.getType()).getIntOrFloatBitWidth();
 }
 
 bool holds(arith::CmpFPredicate predicate, double a, double b) {
@@ -89,13 +84,14 @@ double nanMin(double a, double b) {
   return std::isnan(a) || std::isnan(b) ? std::numeric_limits<double>::quiet_NaN() : std::min(a, b);
 }
 
-/// Saturating conversion; NaN gives 0. (The hardware's answer is undefined; a reference needs one.)
-int64_t toInteger(double a) {
+/// Conversion to a `width`-bit integer that truncates and saturates; NaN gives 0. (The hardware's answer is undefined;
+/// a reference needs one.)
+int64_t toInteger(double a, unsigned width) {
   if (std::isnan(a))
     return 0;
-  return a >= 0x1p63    ? std::numeric_limits<int64_t>::max()
-         : a <= -0x1p63 ? std::numeric_limits<int64_t>::min()
-                        : static_cast<int64_t>(a);
+  double limit = std::ldexp(1.0, static_cast<int>(width) - 1);
+  int64_t max = static_cast<int64_t>((uint64_t(1) << (width - 1)) - 1);
+  return a >= limit ? max : a <= -limit ? -max - 1 : static_cast<int64_t>(a);
 }
 
 //===-- Models ----------------------------------------------------------------------------------------------------===//
@@ -125,7 +121,7 @@ template <typename Op, auto function> struct Evaluate : EvaluateOpInterface::Ext
 template <typename Op, auto function>
 struct EvaluateInteger : EvaluateOpInterface::ExternalModel<EvaluateInteger<Op, function>, Op> {
   MaybeTensors evaluate(Operation *op, ArrayRef<Tensor> in) const {
-    unsigned width = getElementTypeOrSelf(op->getResult(0).getType()).getIntOrFloatBitWidth();
+    unsigned width = widthOf(op->getResult(0));
     bool defined = true;
     auto out = mapElements(op, in[0], [&](int64_t k) -> int64_t {
       std::optional<int64_t> value;
@@ -206,11 +202,20 @@ MaybeTensors evaluateCmpF(Operation *op, ArrayRef<Tensor> in) {
 }
 MaybeTensors evaluateCmpI(Operation *op, ArrayRef<Tensor> in) {
   auto compare = cast<arith::CmpIOp>(op);
-  unsigned width = getElementTypeOrSelf(compare.getLhs().getType()).getIntOrFloatBitWidth();
+  unsigned width = widthOf(compare.getLhs());
   return mapElements(op, in[0], [&](int64_t k) {
     return arith::applyCmpPredicate(compare.getPredicate(), APInt(width, in[0].i()[k], true, true),
                                     APInt(width, in[1].i()[k], true, true));
   });
+}
+/// Integers to a wider type or to floats, by their value as signed (true is -1) or unsigned (true is 1) numbers.
+MaybeTensors evaluateSigned(Operation *op, ArrayRef<Tensor> in) {
+  bool isBoolean = widthOf(op->getOperand(0)) == 1;
+  return mapElements(op, in[0], [&](int64_t k) { return isBoolean ? -in[0].i()[k] : in[0].i()[k]; });
+}
+MaybeTensors evaluateUnsigned(Operation *op, ArrayRef<Tensor> in) {
+  uint64_t mask = ~uint64_t(0) >> (64 - widthOf(op->getOperand(0)));
+  return mapElements(op, in[0], [&](int64_t k) { return static_cast<uint64_t>(in[0].i()[k]) & mask; });
 }
 MaybeTensors evaluateSelect(Operation *op, ArrayRef<Tensor> in) {
   Tensor out = in[1];
@@ -238,9 +243,9 @@ void attachArith(MLIRContext *c, arith::ArithDialect *) {
   real<arith::SelectOp, evaluateSelect, [](B &b, arith::SelectOp o, Value g) { return Values{Value(), b.selectOrZero(o.getCondition(), g), b.select(o.getCondition(), b.like(g, 0), g)}; }>(c);
   attach<arith::CmpFOp, evaluateCmpF>(c);
   attach<arith::CmpIOp, evaluateCmpI>(c);
-  attach<arith::SIToFPOp, [](double x) { return x; }>(c);
-  attach<arith::UIToFPOp, [](double x) { return x; }>(c);
-  attach<arith::FPToSIOp, [](Operation *op, ArrayRef<Tensor> in) -> MaybeTensors { return mapElements(op, in[0], [&](int64_t k) { return toInteger(in[0].f()[k]); }); }>(c);
+  attach<arith::SIToFPOp, evaluateSigned>(c);
+  attach<arith::UIToFPOp, evaluateUnsigned>(c);
+  attach<arith::FPToSIOp, [](Operation *op, ArrayRef<Tensor> in) -> MaybeTensors { return mapElements(op, in[0], [&](int64_t k) { return toInteger(in[0].f()[k], widthOf(op->getResult(0))); }); }>(c);
 
   integer<arith::AddIOp, [](int64_t x, int64_t y) { return Int(static_cast<int64_t>(static_cast<uint64_t>(x) + static_cast<uint64_t>(y))); }>(c);
   integer<arith::SubIOp, [](int64_t x, int64_t y) { return Int(static_cast<int64_t>(static_cast<uint64_t>(x) - static_cast<uint64_t>(y))); }>(c);
@@ -252,8 +257,8 @@ void attachArith(MLIRContext *c, arith::ArithDialect *) {
   integer<arith::AndIOp, [](int64_t x, int64_t y) { return Int(x & y); }>(c);
   integer<arith::OrIOp, [](int64_t x, int64_t y) { return Int(x | y); }>(c);
   integer<arith::XOrIOp, [](int64_t x, int64_t y) { return Int(x ^ y); }>(c);
-  integer<arith::ExtUIOp, [](int64_t x) { return Int(x); }>(c);
-  integer<arith::ExtSIOp, [](int64_t x) { return Int(x); }>(c);
+  attach<arith::ExtUIOp, evaluateUnsigned, 0>(c);
+  attach<arith::ExtSIOp, evaluateSigned, 0>(c);
   integer<arith::TruncIOp, [](int64_t x) { return Int(x); }>(c);
   // clang-format on
 }

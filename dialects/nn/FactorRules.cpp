@@ -39,6 +39,14 @@ Cost costFromRule(Operation *op, const ShardingRule &rule, int64_t flopsPerPoint
   return cost;
 }
 
+int64_t wrap(int64_t value, unsigned width) {
+  if (width == 1)
+    return value & 1;
+  if (width >= 64)
+    return value;
+  return static_cast<int64_t>(static_cast<uint64_t>(value) << (64 - width)) >> (64 - width);
+}
+
 Tensor tensorFromAttribute(DenseElementsAttr elements) {
   Tensor::Shape shape(elements.getType().getShape());
   if (isa<FloatType>(elements.getElementType())) {

@@ -30,6 +30,9 @@ private:
 /// FLOPs = points of the rule times `flopsPerPoint`; bytes = all operands and results once.
 Cost costFromRule(mlir::Operation *op, const ShardingRule &rule, int64_t flopsPerPoint);
 
+/// `value` wrapped to the two's complement range of a `width`-bit integer; booleans are 0 and 1.
+int64_t wrap(int64_t value, unsigned width);
+
 /// The elements of a constant; floats of any width as doubles, integers sign-extended, booleans as 0 and 1.
 Tensor tensorFromAttribute(mlir::DenseElementsAttr elements);
 /// The reverse: rounds to the element type.

@@ -21,10 +21,10 @@ def NNDialect : Dialect {
   let hasConstantMaterializer = 1;
 }
 
-def FloatTensor : TensorOf<[F64, F32, F16, BF16]>;
-def IntegerTensor : TensorOf<[I64, I32]>;
-def BooleanTensor : TensorOf<[I1]>;
-def NNTensor : TensorOf<[F64, F32, F16, BF16, I64, I32, I8, I1]>;
+def FloatTensor : StaticShapeTensorOf<[F64, F32, F16, BF16]>;
+def IntegerTensor : StaticShapeTensorOf<[I64, I32]>;
+def BooleanTensor : StaticShapeTensorOf<[I1]>;
+def NNTensor : StaticShapeTensorOf<[F64, F32, F16, BF16, I64, I32, I8, I1]>;
 
 /// An operator of the dialect: pure, with all four interfaces.
 class NNOp<string mnemonic, list<Trait> traits = []> : Op<NNDialect, mnemonic, !listconcat([Pure,

@@ -174,7 +174,7 @@ def SoftmaxOp : NNOp<"softmax"> {
     1. `axis` is a dimension of the input.
     2. The mask has the input's shape.
     3. The result has the input's type.
-    Example: `%p = nn.softmax %s mask %m axis = 3 : tensor<1x2x4x4xf32>, tensor<1x2x4x4xi1>`
+    Example: `%p = nn.softmax %s mask %m axis = 3 : tensor<1x2x4x4xf32>, tensor<1x2x4x4xi1> -> tensor<1x2x4x4xf32>`
   }];
   let arguments = (ins FloatTensor:$input, Optional<BooleanTensor>:$mask, I64Attr:$axis);
   let results = (outs FloatTensor:$result);
@@ -318,7 +318,7 @@ def RopeOp : NNOp<"rope"> {
     (x[i], x[i + D/2]); `interleaved`: (x[2i], x[2i+1]). `y1 = x1 cos - x2 sin`, `y2 = x2 cos + x1 sin`. Gradient: rotation by the opposite angle.
     1. D is even; `cos` and `sin` have the input's shape with D/2 as the last dimension.
     2. All types have one element type; the result has the input's type.
-    Example: `%y = nn.rope %x, %c, %s : tensor<2x3x8xf32>, tensor<2x3x4xf32>`
+    Example: `%y = nn.rope %x, %c, %s : tensor<2x3x8xf32>, tensor<2x3x4xf32>, tensor<2x3x4xf32> -> tensor<2x3x8xf32>`
   }];
   let arguments = (ins FloatTensor:$input, FloatTensor:$cos, FloatTensor:$sin, UnitAttr:$interleaved);
   let results = (outs FloatTensor:$result);
@@ -337,7 +337,8 @@ def AttentionOp : NNOp<"attention", [AttrSizedOperandSegments]> {
     1. Ranks and sizes agree as above; Hkv divides Hq.
     2. `window` and `softcap` are not negative; `scale` is finite.
     3. Element types of q, k, v, bias and result are equal.
-    Example: `%o = nn.attention %q, %k, %v valid %m {scale = 1.25e-1 : f64, causal} : ...`
+    Example:
+    `%o = nn.attention %q, %k, %v valid %m {causal, scale = 1.250000e-01 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>`
   }];
   let arguments = (ins FloatTensor:$query, FloatTensor:$key, FloatTensor:$value, Optional<BooleanTensor>:$key_valid, Optional<IntegerTensor>:$segments,
       Optional<FloatTensor>:$bias, F64Attr:$scale, UnitAttr:$causal, DefaultValuedAttr<I64Attr, "0">:$window, DefaultValuedAttr<F64Attr, "0.0">:$softcap);

@@ -305,7 +305,8 @@ LogicalResult AttentionOp::verify() {
                          failed(verifyShape(*this, "segments", getSegments(), {B, S})))) ||
       (getBias() && failed(verifyShape(*this, "bias", getBias(), {B, Hq, S, T})))) // 1
     return failure();
-  if (getWindow() < 0 || getSoftcap().isNegative() || !getSoftcap().isFinite() || !getScale().isFinite()) // 2
+  if (static_cast<int64_t>(getWindow()) < 0 || getSoftcap().isNegative() || !getSoftcap().isFinite() ||
+      !getScale().isFinite()) // 2
     return emitOpError() << "window and softcap must not be negative, scale and softcap must be finite";
   for (Value other : {Value(getKey()), Value(getValue()), Value(getBias()), Value(getResult())}) // 3
     if (other && failed(verifyElementTypes(*this, getQuery(), other)))

@@ -44,7 +44,14 @@ FailureOr<SmallVector<Tensor>> interpret(func::FuncOp function, ArrayRef<Tensor>
     return function.emitError() << "needs " << block.getNumArguments() << " arguments, got " << arguments.size();
   DenseMap<Value, Tensor> values;
   for (auto [argument, tensor] : llvm::zip(block.getArguments(), arguments)) {
-    if (ArrayRef<int64_t>(tensor.shape()) != nn::shapeOf(argument))
+    auto type = dyn_cast<RankedTensorType>(argument.getType());
+    if (!type || !type.hasStaticShape())
+      return function.emitError() << "argument " << argument.getArgNumber() << " of type " << argument.getType()
+                                  << " is no tensor of static shape";
+    if (tensor.isFloat() != isa<FloatType>(type.getElementType()))
+      return function.emitError() << "argument " << argument.getArgNumber() << " holds "
+                                  << (tensor.isFloat() ? "floats" : "integers") << ", but its type is " << type;
+    if (ArrayRef<int64_t>(tensor.shape()) != type.getShape())
       return function.emitError() << "argument " << argument.getArgNumber() << " has another shape than its type "
                                   << argument.getType();
     values[argument] = tensor;
@@ -75,9 +82,11 @@ FailureOr<SmallVector<Attribute>> foldToConstants(Operation *op, int64_t maxElem
   auto reference = dyn_cast<nn::EvaluateOpInterface>(op);
   if (!reference || isa<arith::ConstantOp>(op) || op->getNumResults() == 0)
     return failure();
-  for (Value result : op->getResults())
-    if (nn::typeOf(result).getNumElements() > maxElements)
+  for (Value result : op->getResults()) {
+    auto type = dyn_cast<RankedTensorType>(result.getType());
+    if (!type || !type.hasStaticShape() || type.getNumElements() > maxElements)
       return failure();
+  }
   SmallVector<Tensor> operands;
   for (Value operand : op->getOperands()) {
     DenseElementsAttr value;

@@ -3,6 +3,7 @@
 
 #include "dialects/nn/AttentionForm.h"
 #include "dialects/rl/RLDialect.h"
+#include "passes/objective/DecomposeObjective.h"
 
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 

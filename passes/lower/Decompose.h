@@ -3,10 +3,6 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
-namespace mlir {
-class RewritePatternSet;
-}
-
 namespace graft {
 
 /// Rewrites attention, softmax, norms, rotary embedding, log-probs, sigmoid and softplus of a function into
@@ -18,9 +14,5 @@ namespace graft {
 /// `onlyAttention`: just attention, before autodiff, so that the probabilities of the forward pass are kept for the
 /// backward pass.
 mlir::LogicalResult decompose(mlir::func::FuncOp function, bool onlyAttention = false);
-
-/// The part of decompose() for the reductions of objectives, which become selections and reductions of the padded
-/// arrays.
-void populateObjectiveDecompositions(mlir::RewritePatternSet &patterns);
 
 } // namespace graft

@@ -1,6 +1,7 @@
 #include "passes/lower/EntryBuilder.h"
 
 #include "dialects/nn/NNDialect.h"
+#include "runtime/program/Hash.h"
 #include "runtime/program/Layout.h"
 
 #include "mlir/IR/Location.h"
@@ -46,6 +47,10 @@ int64_t EntryBuilder::elementBytes(int buffer) const {
 }
 
 int EntryBuilder::addBuffer(schema::Storage storage, int64_t offset, RankedTensorType type, const std::string &name) {
+  if (storage != schema::Storage::Arena) // entries share what outlives them
+    for (auto [index, known] : llvm::enumerate(program_.buffers))
+      if (known->storage == storage && known->name == name)
+        return static_cast<int>(index);
   auto buffer = std::make_unique<schema::BufferT>();
   buffer->name = name;
   buffer->storage = storage;
@@ -77,17 +82,14 @@ const Place &EntryBuilder::place(Value value) {
   return places_[value] = newBuffer(nn::typeOf(value), op ? op->getName().getStringRef().str() : "argument", origin);
 }
 
-Place EntryBuilder::constant(DenseElementsAttr elements) {
-  auto it = constants_.find(elements);
-  if (it != constants_.end())
-    return it->second;
+namespace {
+
+/// The elements as the runtime holds them: dense, little-endian, booleans as bytes.
+std::vector<uint8_t> rawElements(DenseElementsAttr elements) {
   auto type = cast<RankedTensorType>(elements.getType());
   int64_t count = type.getNumElements(), width = byteSize(dtypeOf(type.getElementType()));
-  std::vector<uint8_t> &bytes = program_.constants;
-  bytes.resize((bytes.size() + 63) / 64 * 64);
-  auto offset = static_cast<int64_t>(bytes.size());
-  bytes.resize(bytes.size() + count * width);
-  uint8_t *to = bytes.data() + offset;
+  std::vector<uint8_t> bytes(count * width);
+  uint8_t *to = bytes.data();
   if (type.getElementType().isInteger(1)) {
     for (bool value : elements.getValues<bool>())
       *to++ = value;
@@ -97,9 +99,23 @@ Place EntryBuilder::constant(DenseElementsAttr elements) {
   } else {
     std::memcpy(to, elements.getRawData().data(), count * width);
   }
-  int buffer =
-      addBuffer(schema::Storage::Constant, offset, type, "constant." + std::to_string(program_.buffers.size()));
-  return constants_[elements] = {buffer, 0, denseStrides(type.getShape())};
+  return bytes;
+}
+
+} // namespace
+
+Place EntryBuilder::constant(DenseElementsAttr elements) {
+  auto type = cast<RankedTensorType>(elements.getType());
+  std::vector<uint8_t> raw = rawElements(elements), &all = program_.constants;
+  // Named by content: equal constants of all entries are one buffer.
+  std::string name = "constant." + std::to_string(raw.size()) + "." + std::to_string(hash64(raw.data(), raw.size()));
+  all.resize((all.size() + 63) / 64 * 64);
+  auto offset = static_cast<int64_t>(all.size());
+  size_t buffers = program_.buffers.size();
+  int buffer = addBuffer(schema::Storage::Constant, offset, type, name);
+  if (program_.buffers.size() > buffers)
+    all.insert(all.end(), raw.begin(), raw.end());
+  return {buffer, 0, denseStrides(type.getShape())};
 }
 
 Access EntryBuilder::strided(const Place &place, const Index &index, size_t spaceRank) const {

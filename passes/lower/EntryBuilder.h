@@ -83,7 +83,6 @@ private:
   schema::EntryT entry_t_;
   llvm::DenseMap<mlir::Value, Place> places_;
   llvm::DenseMap<mlir::Value, Place> copies_;
-  llvm::DenseMap<mlir::Attribute, Place> constants_;
   int temporaries_ = 0;
 };
 

@@ -402,20 +402,26 @@ LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, Modul
 
 Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {
   GRAFT_ASSIGN_OR_RETURN(CompiledKernels compiled, compileRowPrograms(kernels, options));
-  // How a kernel uses each operand is said by the calls that were emitted with it.
-  std::vector<std::vector<schema::Access>> access(compiled.kernels.size());
+  // Equal row programs are one kernel: number the distinct ones, and let the calls, which count row programs, follow.
+  std::map<std::string, uint32_t> numbers;
+  std::vector<uint32_t> kernelOf;
+  for (const CompiledKernel &kernel : compiled.kernels) {
+    auto [it, isNew] = numbers.try_emplace(kernel.symbol, static_cast<uint32_t>(numbers.size()));
+    kernelOf.push_back(it->second);
+    if (isNew) {
+      program.kernels.push_back(std::make_unique<schema::KernelT>());
+      program.kernels.back()->symbol = kernel.symbol;
+    }
+  }
   for (const auto &entry : program.entries)
     for (const auto &instruction : entry->instructions)
-      if (const schema::KernelCallT *call = instruction->operation.AsKernelCall())
-        if (access[call->kernel].empty())
-          for (const schema::Operand &operand : call->operands)
-            access[call->kernel].push_back(operand.access());
-  for (auto [i, kernel] : llvm::enumerate(compiled.kernels)) {
-    auto entry = std::make_unique<schema::KernelT>();
-    entry->symbol = kernel.symbol;
-    entry->operands = access[i];
-    program.kernels.push_back(std::move(entry));
-  }
+      if (schema::KernelCallT *call = instruction->operation.AsKernelCall()) {
+        call->kernel = kernelOf[call->kernel];
+        std::vector<schema::Access> access;
+        for (const schema::Operand &operand : call->operands)
+          access.push_back(operand.access());
+        program.kernels[call->kernel]->operands = std::move(access);
+      }
   if (compiled.object.empty())
     return Status::ok();
   auto object = std::make_unique<schema::ObjectT>();

@@ -22,14 +22,19 @@ Status diskFault(const std::string &path, const std::string &what) {
   return Status::error(Code::Failed, what + ": " + std::strerror(errno), escaped(path, 400));
 }
 
-std::string jsonText(const std::variant<int64_t, double, std::string, bool> &value) {
+std::string jsonText(const std::variant<int64_t, double, std::string, bool, Counts> &value) {
   if (const int64_t *integer = std::get_if<int64_t>(&value))
     return std::to_string(*integer);
   if (const double *real = std::get_if<double>(&value))
     return jsonNumber(*real);
   if (const bool *flag = std::get_if<bool>(&value))
     return *flag ? "true" : "false";
-  return jsonString(std::get<std::string>(value));
+  if (const std::string *text = std::get_if<std::string>(&value))
+    return jsonString(*text);
+  std::string object;
+  for (const auto &[name, count] : std::get<Counts>(value))
+    object += (object.empty() ? "" : ", ") + jsonString(name) + ": " + std::to_string(count);
+  return "{" + object + "}";
 }
 
 /// One line's numbers; the place of a fault is the column.

@@ -14,9 +14,12 @@
 
 namespace graft {
 
+/// A JSON object of whole numbers: bytes by category.
+using Counts = std::vector<std::pair<std::string, int64_t>>;
+
 struct Field {
   std::string name;
-  std::variant<int64_t, double, std::string, bool> value;
+  std::variant<int64_t, double, std::string, bool, Counts> value;
 };
 
 class JsonLinesWriter {

@@ -69,7 +69,7 @@ FailureOr<SmallVector<Tensor>> AttentionOp::evaluate(ArrayRef<Tensor> in) {
         }
         for (int64_t j = 0; j < T; ++j)
           sum += p[j] = allowed(b, i, j) ? std::exp(p[j] - max) : 0;
-        for (int64_t j = 0; j < T && sum > 0; ++j)
+        for (int64_t j = 0; j < T && sum != 0; ++j) // 0: nothing to read; NaN goes on
           for (int64_t e = 0; e < E; ++e)
             o[row * E + e] += p[j] / sum * in[2].f()[(kv * T + j) * E + e];
       }

@@ -42,11 +42,13 @@ void forEachElement(const Tensor::Shape &wide, const Tensor &indices, int64_t ax
     visit(walk.offset(0) + indices.i()[narrow] * along, narrow);
 }
 
-void addElement(Tensor &to, int64_t k, const Tensor &from, int64_t j) {
+/// Integers wrap around at `width` bits.
+void addElement(Tensor &to, int64_t k, const Tensor &from, int64_t j, unsigned width) {
   if (to.isFloat())
     to.f()[k] += from.f()[j];
   else
-    to.i()[k] += from.i()[j];
+    to.i()[k] =
+        wrap(static_cast<int64_t>(static_cast<uint64_t>(to.i()[k]) + static_cast<uint64_t>(from.i()[j])), width);
 }
 
 } // namespace
@@ -64,8 +66,9 @@ Tensors ScatterAddOp::evaluate(ArrayRef<Tensor> in) {
   Tensor out = in[0].zeros(Tensor::Shape(shapeOf(getResult())));
   if (failed(checkIndices(*this, in[1], out.shape()[getAxis()])))
     return failure();
+  unsigned width = typeOf(getResult()).getElementTypeBitWidth();
   forEachSlice(out.shape(), in[1], getAxis(),
-               [&](int64_t wide, int64_t narrow) { addElement(out, wide, in[0], narrow); });
+               [&](int64_t wide, int64_t narrow) { addElement(out, wide, in[0], narrow, width); });
   return SmallVector<Tensor>{out};
 }
 
@@ -82,8 +85,9 @@ Tensors ScatterElementsAddOp::evaluate(ArrayRef<Tensor> in) {
   Tensor out = in[0].zeros(Tensor::Shape(shapeOf(getResult())));
   if (failed(checkIndices(*this, in[1], out.shape()[getAxis()])))
     return failure();
+  unsigned width = typeOf(getResult()).getElementTypeBitWidth();
   forEachElement(out.shape(), in[1], getAxis(),
-                 [&](int64_t wide, int64_t narrow) { addElement(out, wide, in[0], narrow); });
+                 [&](int64_t wide, int64_t narrow) { addElement(out, wide, in[0], narrow, width); });
   return SmallVector<Tensor>{out};
 }
 

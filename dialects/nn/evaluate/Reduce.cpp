@@ -27,20 +27,42 @@ template <typename T> T neutral(ReduceKind kind) {
   llvm_unreachable("all kinds are listed");
 }
 
+/// Integers wrap around.
+template <typename T> T add(T a, T b) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  else
+    return a + b;
+}
+template <typename T> T multiply(T a, T b) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+  else
+    return a * b;
+}
+
 template <typename T> T combine(ReduceKind kind, T a, T b) {
   if (a != a || b != b) // NaN
     return a + b;
   switch (kind) {
   case ReduceKind::Sum:
-    return a + b;
+    return add(a, b);
   case ReduceKind::Prod:
-    return a * b;
+    return multiply(a, b);
   case ReduceKind::Max:
     return std::max(a, b);
   case ReduceKind::Min:
     return std::min(a, b);
   }
   llvm_unreachable("all kinds are listed");
+}
+
+/// Integers as their type stores them: sums and products modulo 2^width may be reduced at the end.
+SmallVector<Tensor> wrapped(Operation *op, Tensor out) {
+  if (!out.isFloat())
+    for (int64_t &value : out.i())
+      value = wrap(value, typeOf(op->getResult(0)).getElementTypeBitWidth());
+  return {out};
 }
 
 /// Calls `row(base, stride, n)` for each line of a tensor along `axis`: its elements are base, base + stride, ...
@@ -70,7 +92,7 @@ Tensors ReduceOp::evaluate(ArrayRef<Tensor> in) {
     run(in[0].f(), out.f());
   else
     run(in[0].i(), out.i());
-  return SmallVector<Tensor>{out};
+  return wrapped(*this, out);
 }
 
 Tensors CumsumOp::evaluate(ArrayRef<Tensor> in) {
@@ -80,8 +102,9 @@ Tensors CumsumOp::evaluate(ArrayRef<Tensor> in) {
       std::decay_t<decltype(to[0])> sum = 0;
       for (int64_t j = 0; j < n; ++j) {
         int64_t k = base + stride * (getReverse() ? n - 1 - j : j);
-        to[k] = getExclusive() ? sum : sum + from[k];
-        sum += from[k];
+        auto next = add(sum, from[k]);
+        to[k] = getExclusive() ? sum : next;
+        sum = next;
       }
     });
   };
@@ -89,7 +112,7 @@ Tensors CumsumOp::evaluate(ArrayRef<Tensor> in) {
     run(in[0].f(), out.f());
   else
     run(in[0].i(), out.i());
-  return SmallVector<Tensor>{out};
+  return wrapped(*this, out);
 }
 
 Tensors SoftmaxOp::evaluate(ArrayRef<Tensor> in) {

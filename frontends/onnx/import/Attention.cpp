@@ -2,6 +2,7 @@
 // out as products around a masked softmax, grouped query heads being letters of the equations.
 #include "frontends/onnx/import/Table.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -22,6 +23,8 @@ struct Settings {
   double scale, softcap;
   bool causal;
   mlir::Type precision; ///< of the softmax; null: that of the operands
+  int64_t
+      scoresMode; ///< what the fourth output shows: 0 scores, 1 after the soft-cap, 2 after the mask, 3 after softmax
 };
 
 /// [B, S, H D] to [B, H, S, D].
@@ -63,7 +66,7 @@ Operands operandsOf(Call &c) {
   ArrayRef<int64_t> q = shapeOf(o.query), k = shapeOf(o.key), v = shapeOf(o.value);
   if (q[0] != k[0] || q[0] != v[0] || k[1] != v[1] || k[2] != v[2] || q[3] != k[3])
     c.fail(Code::Range, "queries " + text(q) + ", keys " + text(k) + " and values " + text(v) + " do not fit together");
-  if (k[1] == 0 || q[1] % k[1] != 0)
+  if (k[1] == 0 || q[1] == 0 || q[1] % k[1] != 0)
     c.fail(Code::Range, std::to_string(q[1]) + " query heads for " + std::to_string(k[1]) + " key heads");
   o.batch = q[0];
   o.heads = q[1];
@@ -87,8 +90,12 @@ Value fullMask(Call &c, const Operands &o, Value mask) {
   return c.broadcastTo(mask, {o.batch, o.heads, o.S, o.T});
 }
 
+struct Written {
+  Value result, scores; ///< [B, Hq, S, E], [B, Hq, S, T]
+};
+
 /// Products around a softmax. Query heads are split into key heads and groups: [B, Hkv, G, S, D].
-Value writtenOut(Call &c, const Operands &o, const Settings &s, Value mask) {
+Written writtenOut(Call &c, const Operands &o, const Settings &s, Value mask) {
   Build &b = c.b;
   bool grouped = o.groups > 1;
   int64_t keyHeads = o.heads / o.groups;
@@ -100,8 +107,10 @@ Value writtenOut(Call &c, const Operands &o, const Settings &s, Value mask) {
                          : contract(c, {o.query, "bhsd"}, {o.key, "bhtd"}, "bhst");
   if (s.scale != 1)
     scores = b.scale(scores, s.scale);
+  std::array<Value, 4> stages{scores};
   if (s.softcap > 0)
     scores = b.scale(b.tanh(b.scale(scores, 1 / s.softcap)), s.softcap);
+  stages[1] = scores;
 
   Value allowed;
   if (mask && isBoolean(mask)) {
@@ -117,19 +126,23 @@ Value writtenOut(Call &c, const Operands &o, const Settings &s, Value mask) {
     Value lower = b.broadcastTo(triangle(c, o.S, o.T, o.past, false), shapeOf(scores));
     allowed = allowed ? b.logicalAnd(allowed, lower) : lower;
   }
+  stages[2] = allowed ? b.select(allowed, scores, b.like(scores, -std::numeric_limits<double>::infinity())) : scores;
   mlir::Type own = typeOf(scores).getElementType();
   if (s.precision)
     scores = b.cast(scores, s.precision);
   Value weights = nn::SoftmaxOp::create(b.builder, b.loc, scores.getType(), scores, allowed, rankOf(scores) - 1);
-  weights = b.cast(weights, own);
+  stages[3] = weights = b.cast(weights, own);
   Value out = grouped ? contract(c, {weights, "bhgst"}, {o.value, "bhte"}, "bhgse")
                       : contract(c, {weights, "bhst"}, {o.value, "bhte"}, "bhse");
-  return c.reshape(out, {o.batch, o.heads, o.S, shapeOf(o.value)[3]});
+  return {c.reshape(out, {o.batch, o.heads, o.S, shapeOf(o.value)[3]}),
+          c.reshape(stages[s.scoresMode], {o.batch, o.heads, o.S, o.T})};
 }
 
 void attention(Call &c) {
-  c.ignore("qk_matmul_output_mode"); // of the fourth output, which is not supported
   Settings s;
+  s.scoresMode = c.integer("qk_matmul_output_mode", 0);
+  if (s.scoresMode < 0 || s.scoresMode > 3)
+    c.fail(Code::Range, "attribute 'qk_matmul_output_mode' is " + std::to_string(s.scoresMode) + ", expected 0 to 3");
   s.causal = c.flag("is_causal", false);
   s.softcap = c.number("softcap", 0);
   if (s.softcap < 0)
@@ -145,20 +158,26 @@ void attention(Call &c) {
   int64_t size = shapeOf(o.query)[3];
   s.scale = c.number("scale", size > 0 ? 1 / std::sqrt(static_cast<double>(size)) : 1);
 
-  Value out;
+  Value out, scores;
+  bool wantsScores = c.node.outputs.size() > 3;
   // nn.attention aligns the last query with the last key, ONNX the first with the first after the past.
   bool aligned = !s.causal || o.past == o.T - o.S;
-  if (!mask && aligned && !s.precision)
+  if (!mask && aligned && !s.precision && !wantsScores) {
     out = nn::AttentionOp::create(
         c.b.builder, c.b.loc, typeOf(o.query).clone({o.batch, o.heads, o.S, shapeOf(o.value)[3]}), o.query, o.key,
         o.value, Value(), Value(), Value(), llvm::APFloat(s.scale), s.causal, 0, llvm::APFloat(s.softcap));
-  else
-    out = writtenOut(c, o, s, mask);
+  } else {
+    Written written = writtenOut(c, o, s, mask);
+    out = written.result;
+    scores = written.scores;
+  }
   if (o.packed)
     out = c.reshape(c.b.transpose(out, {0, 2, 1, 3}), {o.batch, o.S, o.heads * shapeOf(o.value)[3]});
   c.result(out);
   c.result(o.key);
   c.result(o.value);
+  if (wantsScores)
+    c.result(scores);
 }
 
 constexpr Translation translations[] = {{"Attention", 23, attention}};

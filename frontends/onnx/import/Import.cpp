@@ -104,17 +104,17 @@ std::optional<int64_t> Importer::inputSize(const ValueInfo &input, size_t axis, 
   const Dimension &dimension = (*input.type.shape)[axis];
   std::string place = describeInput(input) + ", axis " + std::to_string(axis);
   std::optional<int64_t> wanted;
-  if (tokens || past)
-    wanted = axis == 0 ? options_.batch : options_.sequence;
+  if (int64_t asked = axis == 0 ? options_.batch : options_.sequence; tokens && asked > 0)
+    wanted = asked;
   if (dimension.value) {
-    if (tokens && *dimension.value != *wanted)
+    if (wanted && *dimension.value != *wanted)
       faults_.add(Code::Range, place,
                   "the graph has the size " + std::to_string(*dimension.value) + " baked in, but " +
                       std::to_string(*wanted) + " is asked for",
                   "export with dynamic axes, or use the size of the graph");
     return dimension.value;
   }
-  if (past) // the first symbol is the batch, the second the length of the past
+  if (past && (axis != 0 || options_.batch > 0)) // the first symbol is the batch, another the length of the past
     return axis == 0 ? options_.batch : 0;
   if (wanted)
     return wanted;
@@ -382,8 +382,8 @@ void Importer::verify() {
 }
 
 Result<ImportedModel> Importer::run() {
-  if (options_.batch < 1 || options_.sequence < 1)
-    return Status::error(Code::Range, "batch and sequence must be at least 1");
+  if (options_.batch < 0 || options_.sequence < 0)
+    return Status::error(Code::Range, "batch and sequence must not be negative");
   context_.loadDialect<func::FuncDialect, nn::NNDialect, rl::RLDialect, arith::ArithDialect, math::MathDialect>();
   Location loc = NameLoc::get(builder_.getStringAttr(file_.path()));
   out_.module = ModuleOp::create(loc);

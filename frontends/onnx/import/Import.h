@@ -30,7 +30,8 @@ struct ParameterInfo {
 
 struct ImportOptions {
   /// What the axes of rank-2 integer inputs (token ids, masks, positions) are bound to, whatever the graph calls them.
-  int64_t batch = 1, sequence = 1;
+  /// 0: the number that the graph has baked in.
+  int64_t batch = 0, sequence = 0;
   /// Symbolic axes of other inputs, by name.
   std::map<std::string, int64_t, std::less<>> dimensions;
   /// Asks a checkpoint for a tensor. With it, a float initializer becomes a parameter if it has two dimensions or more

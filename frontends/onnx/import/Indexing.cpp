@@ -1,5 +1,8 @@
 // Gathers. Indices that follow from the shapes are constants by now; contiguous ones are slices, which need no gather.
+#include "dialects/rl/RLDialect.h"
 #include "frontends/onnx/import/Table.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 
 using namespace mlir;
 
@@ -7,11 +10,18 @@ namespace graft::onnx {
 
 namespace {
 
-/// Whether integers are surely not negative: constants that are not, graph inputs (token ids, positions and masks, by
-/// contract), and what is made of such by operators that keep it so.
+/// Whether an input of the graph holds token ids, positions or a mask, which are not negative by contract.
+bool isTokenInput(BlockArgument argument) {
+  auto function = cast<func::FuncOp>(argument.getOwner()->getParentOp());
+  auto name = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute);
+  return name && (name.getValue().ends_with("_ids") || name.getValue().ends_with("_mask"));
+}
+
+/// Whether integers are surely not negative: constants that are not, token inputs, and what is made of such by
+/// operators that keep it so.
 bool isNonNegative(Value value, int depth = 8) {
-  if (isa<BlockArgument>(value))
-    return true;
+  if (auto argument = dyn_cast<BlockArgument>(value))
+    return isTokenInput(argument);
   if (auto elements = constantElements(value))
     return llvm::all_of(*elements, [](int64_t element) { return element >= 0; });
   Operation *op = value.getDefiningOp();

@@ -14,40 +14,66 @@ double epsilon(Call &c) {
   return value;
 }
 
-/// Normalizes over the dimensions from `axis` on, in float32 if `stash_type` says so and the input is narrower.
-template <typename Norm> Value normalize(Call &c, Value x) {
+/// The operand as rows [.., n] in the type to compute in: float32 where `stash_type` says so and the operand is
+/// narrower.
+struct Rows {
+  Value wide;
+  Sizes shape; ///< the operand's
+  int64_t axis, size;
+};
+Rows rowsOf(Call &c, Value x) {
   int64_t axis = c.axis(c.integer("axis", -1), rankOf(x)), stash = c.integer("stash_type", 1);
-  double eps = epsilon(c);
   mlir::Type own = typeOf(x).getElementType(), computed = c.elementType(stash);
   if (!isa<FloatType>(computed))
     c.fail(Code::Range, "attribute 'stash_type' is " + std::to_string(stash) + ", expected a floating-point type");
   if (computed.getIntOrFloatBitWidth() < own.getIntOrFloatBitWidth())
     computed = own;
   Sizes shape(shapeOf(x)), rows(shape.begin(), shape.begin() + axis);
-  int64_t row = c.elements(ArrayRef<int64_t>(shape).drop_front(axis));
-  if (row == 0)
+  rows.push_back(c.elements(ArrayRef<int64_t>(shape).drop_front(axis)));
+  if (rows.back() == 0)
     c.fail(Code::Range, "nothing to normalize over: the shape is " + text(shapeOf(x)));
-  rows.push_back(row);
-  Value wide = c.reshape(c.b.cast(x, computed), rows);
-  Value y = Norm::create(c.b.builder, c.b.loc, wide, llvm::APFloat(eps));
-  return c.b.cast(c.reshape(y, shape), own);
+  return {c.reshape(c.b.cast(x, computed), rows), shape, axis, rows.back()};
+}
+
+template <typename Norm> Value normalize(Call &c, const Rows &rows, double eps, mlir::Type type) {
+  Value y = Norm::create(c.b.builder, c.b.loc, rows.wide, llvm::APFloat(eps));
+  return c.b.cast(c.reshape(y, rows.shape), type);
 }
 
 void rmsNorm(Call &c) {
   Value x = c.real(0), scale = c.real(1);
-  Value y = c.b.cast(normalize<nn::RMSNormOp>(c, x), typeOf(scale).getElementType());
-  c.result(c.b.mul(y, c.broadcastTo(scale, shapeOf(x))));
+  Value y = normalize<nn::RMSNormOp>(c, rowsOf(c, x), epsilon(c), typeOf(x).getElementType());
+  c.result(c.b.mul(c.b.cast(y, typeOf(scale).getElementType()), c.broadcastTo(scale, shapeOf(x))));
+}
+
+/// Outputs 1 and 2 of LayerNormalization: the mean of each row and 1 / its standard deviation.
+void statistics(Call &c, const Rows &rows, double eps) {
+  Build &b = c.b;
+  int64_t last = rankOf(rows.wide) - 1;
+  double n = 1 / static_cast<double>(rows.size);
+  Sizes kept(rows.shape);
+  std::fill(kept.begin() + rows.axis, kept.end(), 1);
+  Value mean = b.scale(b.sum(rows.wide, {last}), n);
+  Value centered = b.sub(rows.wide, b.broadcastAlong(mean, shapeOf(rows.wide), {last}));
+  Value variance = b.scale(b.sum(b.mul(centered, centered), {last}), n);
+  c.result(c.reshape(mean, kept));
+  c.result(c.reshape(b.rsqrt(b.add(variance, b.like(variance, eps))), kept));
 }
 
 void layerNorm(Call &c) {
   Value x = c.real(0), scale = c.real(1);
   c.sameTypes(x, scale);
-  Value y = c.b.mul(normalize<nn::LayerNormOp>(c, x), c.broadcastTo(scale, shapeOf(x)));
+  Rows rows = rowsOf(c, x);
+  double eps = epsilon(c);
+  Value y = normalize<nn::LayerNormOp>(c, rows, eps, typeOf(x).getElementType());
+  y = c.b.mul(y, c.broadcastTo(scale, shapeOf(x)));
   if (Value bias = c.optional(2)) {
     c.sameTypes(x, bias);
     y = c.b.add(y, c.broadcastTo(bias, shapeOf(x)));
   }
   c.result(y);
+  if (c.node.outputs.size() > 1)
+    statistics(c, rows, eps);
 }
 
 /// cos or sin, as [B, S, R / 2], from a table [positions, R / 2] and position ids, or as it is; then repeated per head.

@@ -1,0 +1,290 @@
+#include "runtime/exec/StepRunner.h"
+
+#include "runtime/base/Json.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+namespace graft {
+
+namespace {
+
+constexpr std::string_view denominatorPrefix = "denominator.";
+
+double valueAt(const BatchArray &array, size_t index) {
+  return std::visit([&](const auto &values) { return static_cast<double>(values[index]); }, array.values);
+}
+
+schema::DType dtypeOf(const BatchArray &array) {
+  return std::array{schema::DType::I64, schema::DType::F32, schema::DType::F64}[array.values.index()];
+}
+
+/// Arrays of some rows of a batch in the form that an entry reads them.
+class EntryInputs {
+public:
+  EntryInputs(const std::vector<BindingInfo> &bindings, const Batch &batch, const Denominators &denominators)
+      : bindings_(bindings), batch_(batch), denominators_(denominators) {}
+
+  /// Rows [row, row + count) of every array, all missing ones reported.
+  Status fill(int64_t row, int64_t count) {
+    inputs_.clear();
+    Status status;
+    for (const BindingInfo &binding : bindings_) {
+      if (binding.name.starts_with(denominatorPrefix)) {
+        addDenominator(binding.name);
+        continue;
+      }
+      const BatchArray *array = batch_.find(binding.name);
+      if (array)
+        addRows(binding, *array, row, count);
+      else if (binding.required)
+        status.merge(Status::error(Code::Graph,
+                                   "the batch has no array '" + escaped(binding.name) + "', which the program reads",
+                                   "", missingHint(binding.name)));
+    }
+    return status;
+  }
+  const Inputs &get() const { return inputs_; }
+
+private:
+  static std::string missingHint(std::string_view name) {
+    if (name == "advantages")
+      return "give advantages, or rewards and group_ids and compile with advantages = \"grpo\" in [objective]";
+    if (name == "old_logprobs")
+      return "give them, or compile with old_logprobs = \"initial\" or \"current\" in [objective]";
+    return "add it to the batch";
+  }
+  void addDenominator(const std::string &name) {
+    std::string_view which = std::string_view(name).substr(denominatorPrefix.size());
+    double value = which == "tokens"      ? denominators_.tokens
+                   : which == "sequences" ? denominators_.sequences
+                                          : denominators_.rows;
+    scalars_[name] = static_cast<float>(value);
+    inputs_[name] = ConstArray{&scalars_[name], schema::DType::F32, {}};
+  }
+  void addRows(const BindingInfo &binding, const BatchArray &array, int64_t row, int64_t count) {
+    std::vector<int64_t> shape = array.shape;
+    size_t perRow = 1;
+    for (size_t i = 1; i < shape.size(); ++i)
+      perRow *= static_cast<size_t>(shape[i]);
+    size_t first = shape.empty() ? 0 : static_cast<size_t>(row) * perRow;
+    if (!shape.empty())
+      shape[0] = count;
+    if (binding.dtype == schema::DType::Bool) {
+      size_t elements = shape.empty() ? 1 : perRow * static_cast<size_t>(count);
+      std::vector<int64_t> &truths = booleans_[binding.name];
+      truths.resize(elements);
+      for (size_t i = 0; i < elements; ++i)
+        truths[i] = valueAt(array, first + i) != 0;
+      inputs_[binding.name] = ConstArray{truths.data(), schema::DType::I64, shape};
+      return;
+    }
+    size_t width = dtypeOf(array) == schema::DType::F32 ? 4 : 8;
+    inputs_[binding.name] = ConstArray{array.bytes().data() + first * width, dtypeOf(array), shape};
+  }
+
+  const std::vector<BindingInfo> &bindings_;
+  const Batch &batch_;
+  const Denominators &denominators_;
+  std::map<std::string, float, std::less<>> scalars_;
+  std::map<std::string, std::vector<int64_t>, std::less<>> booleans_;
+  Inputs inputs_;
+};
+
+/// Combines the values that micro-batches give for a metric.
+void combineMetric(double &total, double value, std::string_view rule, bool first) {
+  if (first || rule == "exact" || rule == "whole")
+    total = value;
+  else if (rule == "max")
+    total = std::max(total, value);
+  else if (rule == "min")
+    total = std::min(total, value);
+  else
+    total += value;
+}
+
+Status wrongRows(int64_t have, int64_t want) {
+  return Status::error(Code::Range, "the batch has " + std::to_string(have) +
+                                        " sequences, the program was compiled for " + std::to_string(want));
+}
+
+} // namespace
+
+Result<StepSettings> StepSettings::read(const Program &program) {
+  std::map<std::string, std::string> values;
+  if (const auto *settings = program.root().settings())
+    for (const schema::Setting *setting : *settings)
+      values[setting->key()->str()] = setting->value()->str();
+  StepSettings settings;
+  Status status;
+  auto number = [&](const char *key, int64_t &value, int64_t low) {
+    auto parsed = values.count(key) ? parseInteger(values[key]) : std::nullopt;
+    if (!parsed || *parsed < low)
+      status.merge(Status::error(Code::Verify, std::string("setting '") + key + "' is missing or no number", "",
+                                 "compile the program again"));
+    else
+      value = *parsed;
+  };
+  number("batch.sequences", settings.sequences, 1);
+  number("batch.tokens", settings.tokens, 1);
+  number("batch.micro_batches", settings.microBatches, 1);
+  number("batch.pad_id", settings.padId, 0);
+  number("batch.vocabulary", settings.vocabulary, 1);
+  std::string policy = values["objective.old_logprobs"];
+  settings.oldPolicy = policy == "initial"   ? OldPolicy::Initial
+                       : policy == "current" ? OldPolicy::Current
+                                             : OldPolicy::Batch;
+  settings.objective = values["objective.name"];
+  for (const auto &[key, value] : values)
+    if (key.starts_with("metric."))
+      settings.combine[key.substr(7)] = value;
+  if (!status.isOk())
+    return status;
+  if (settings.sequences % settings.microBatches != 0)
+    return Status::error(Code::Verify, "batch.sequences is no multiple of batch.micro_batches");
+  return settings;
+}
+
+Denominators denominatorsOf(const Batch &batch) {
+  Denominators counts;
+  counts.rows = static_cast<double>(batch.sequences);
+  const BatchArray *mask = batch.find("loss_mask");
+  if (!mask)
+    return counts;
+  for (int64_t b = 0; b < batch.sequences; ++b) {
+    double row = 0;
+    for (int64_t t = 0; t < batch.tokens; ++t)
+      row += valueAt(*mask, static_cast<size_t>(b * batch.tokens + t)) != 0;
+    counts.tokens += row;
+    counts.sequences += row > 0;
+  }
+  return counts;
+}
+
+void setArray(Batch &batch, BatchArray array) {
+  auto at = std::ranges::lower_bound(batch.arrays, array.name, {}, &BatchArray::name);
+  if (at != batch.arrays.end() && at->name == array.name)
+    *at = std::move(array);
+  else
+    batch.arrays.insert(at, std::move(array));
+}
+
+bool StepRunner::reads(std::string_view entry, std::string_view array) const {
+  auto bindings = session_.inputs(entry);
+  return bindings.isOk() &&
+         std::ranges::any_of(*bindings, [&](const BindingInfo &binding) { return binding.name == array; });
+}
+
+std::vector<std::string> StepRunner::arraysOf(std::string_view entry) const {
+  std::vector<std::string> names;
+  if (auto bindings = session_.inputs(entry); bindings.isOk())
+    for (const BindingInfo &binding : *bindings)
+      if (binding.required && !binding.name.starts_with(denominatorPrefix))
+        names.push_back(binding.name);
+  return names;
+}
+
+BatchOptions StepRunner::batchOptions() const {
+  std::set<std::string> used;
+  for (std::string_view entry : {"logprobs", "accumulate", "advantages"})
+    if (auto bindings = session_.inputs(entry); bindings.isOk())
+      for (const BindingInfo &binding : *bindings)
+        if (!binding.name.starts_with(denominatorPrefix))
+          used.insert(binding.name);
+  BatchOptions options;
+  options.used.assign(used.begin(), used.end());
+  options.vocabulary = settings_.vocabulary;
+  options.sequences = settings_.sequences;
+  options.tokens = settings_.tokens;
+  return options;
+}
+
+Result<std::vector<float>> StepRunner::advantages(const Batch &batch, std::vector<int64_t> &shape) {
+  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("advantages"));
+  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> outputs, session_.outputs("advantages"));
+  Denominators denominators = denominatorsOf(batch);
+  EntryInputs inputs(bindings, batch, denominators);
+  GRAFT_RETURN_IF_ERROR(inputs.fill(0, batch.sequences));
+  shape = outputs[0].shape;
+  size_t count = 1;
+  for (int64_t size : shape)
+    count *= static_cast<size_t>(size);
+  std::vector<float> values(count);
+  GRAFT_RETURN_IF_ERROR(session_.run("advantages", inputs.get(),
+                                     {{"advantages", MutableArray{values.data(), schema::DType::F32, shape}}}));
+  return values;
+}
+
+Status StepRunner::completeAdvantages(Batch &batch) {
+  if (!reads("accumulate", "advantages") || batch.find("advantages"))
+    return Status::ok();
+  if (!computesAdvantages())
+    return Status::error(
+        Code::Graph, "the batch has no advantages", "",
+        "give them, or compile with advantages = \"grpo\" in [objective] and give rewards and group_ids");
+  std::vector<int64_t> shape;
+  GRAFT_ASSIGN_OR_RETURN(std::vector<float> values, advantages(batch, shape));
+  if (shape.size() == 1) {
+    std::vector<float> perToken(static_cast<size_t>(batch.sequences * batch.tokens));
+    for (size_t i = 0; i < perToken.size(); ++i)
+      perToken[i] = values[i / static_cast<size_t>(batch.tokens)];
+    values = std::move(perToken);
+  }
+  setArray(batch, {"advantages", {batch.sequences, batch.tokens}, std::move(values)});
+  return Status::ok();
+}
+
+Result<std::vector<float>> StepRunner::logprobs(const Batch &batch) {
+  if (batch.sequences != settings_.sequences)
+    return wrongRows(batch.sequences, settings_.sequences);
+  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("logprobs"));
+  Denominators denominators = denominatorsOf(batch);
+  std::vector<float> values(static_cast<size_t>(batch.sequences * batch.tokens));
+  int64_t rows = settings_.sequences / settings_.microBatches;
+  for (int64_t row = 0; row < batch.sequences; row += rows) {
+    EntryInputs inputs(bindings, batch, denominators);
+    GRAFT_RETURN_IF_ERROR(inputs.fill(row, rows));
+    MutableArray out{values.data() + row * batch.tokens, schema::DType::F32, {rows, batch.tokens}};
+    GRAFT_RETURN_IF_ERROR(session_.run("logprobs", inputs.get(), {{"logprobs", out}}));
+  }
+  return values;
+}
+
+Result<StepResult> StepRunner::accumulate(const Batch &batch) {
+  if (batch.sequences != settings_.sequences)
+    return wrongRows(batch.sequences, settings_.sequences);
+  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("accumulate"));
+  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> results, session_.outputs("accumulate"));
+  StepResult step;
+  step.denominators = denominatorsOf(batch);
+  step.logprobs.resize(static_cast<size_t>(batch.sequences * batch.tokens));
+  std::vector<float> scalars(results.size());
+  int64_t rows = settings_.sequences / settings_.microBatches;
+  for (int64_t row = 0; row < batch.sequences; row += rows) {
+    EntryInputs inputs(bindings, batch, step.denominators);
+    GRAFT_RETURN_IF_ERROR(inputs.fill(row, rows));
+    Outputs outputs;
+    for (size_t i = 0; i < results.size(); ++i)
+      outputs[results[i].name] =
+          results[i].name == "logprobs"
+              ? MutableArray{step.logprobs.data() + row * batch.tokens, schema::DType::F32, {rows, batch.tokens}}
+              : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
+    GRAFT_RETURN_IF_ERROR(session_.run(row == 0 ? "accumulate" : "accumulate_more", inputs.get(), outputs));
+    for (size_t i = 0, metric = 0; i < results.size(); ++i) {
+      if (results[i].name == "loss")
+        step.loss += static_cast<double>(scalars[i]);
+      if (!results[i].name.starts_with("metric."))
+        continue;
+      std::string name = results[i].name.substr(7);
+      if (row == 0)
+        step.metrics.push_back({name, 0});
+      auto rule = settings_.combine.find(name);
+      combineMetric(step.metrics[metric++].second, static_cast<double>(scalars[i]),
+                    rule == settings_.combine.end() ? "sum" : rule->second, row == 0);
+    }
+  }
+  return step;
+}
+
+} // namespace graft

@@ -1,0 +1,80 @@
+// One training step on a session: from a batch to loss, metrics, log-probs and gradients.
+//
+// A program's entries see a micro-batch; a step is what the recipe calls one. This class fills in what a batch may
+// leave open (advantages from rewards, old log-probs of the current weights, denominators over the whole step), splits
+// rows into micro-batches and combines their metrics. It owns nothing but numbers; the session must outlive it. One
+// thread.
+#pragma once
+
+#include "runtime/exec/Session.h"
+#include "runtime/io/Batch.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace graft {
+
+/// Where old log-probs come from.
+enum class OldPolicy { Batch, Initial, Current };
+
+/// What the compiler wrote into the program's settings.
+struct StepSettings {
+  int64_t sequences = 0, tokens = 0; ///< rows of a step and their width
+  int64_t microBatches = 1;
+  int64_t padId = 0, vocabulary = 0;
+  OldPolicy oldPolicy = OldPolicy::Batch;
+  std::string objective;
+  std::map<std::string, std::string> combine; ///< metric -> exact, sum, max, min, whole
+
+  /// Verify fault for a program without them.
+  static Result<StepSettings> read(const Program &program);
+};
+
+/// Counts of a step that losses are divided by.
+struct Denominators {
+  double tokens = 0;    ///< loss tokens
+  double sequences = 0; ///< rows with at least one of them
+  double rows = 0;      ///< rows
+};
+Denominators denominatorsOf(const Batch &batch);
+
+struct StepResult {
+  double loss = 0;
+  std::vector<std::pair<std::string, double>> metrics; ///< in the order of the program's outputs
+  std::vector<float> logprobs;                         ///< [B,S]
+  Denominators denominators;
+};
+
+class StepRunner {
+public:
+  StepRunner(Session &session, StepSettings settings) : session_(session), settings_(std::move(settings)) {}
+
+  const StepSettings &settings() const { return settings_; }
+  /// Arrays of the batch that the entry reads and cannot do without; none if there is no such entry.
+  std::vector<std::string> arraysOf(std::string_view entry) const;
+  /// True if the program can compute advantages from rewards.
+  bool computesAdvantages() const { return session_.inputs("advantages").isOk(); }
+  /// True if the entry exists and reads this array.
+  bool reads(std::string_view entry, std::string_view array) const;
+  /// Arrays that a step can use: those of all entries, and what advantages are computed from.
+  BatchOptions batchOptions() const;
+
+  /// Adds `advantages` [B,S] if accumulate reads them and the batch has none. Graph fault if they cannot be computed.
+  Status completeAdvantages(Batch &batch);
+  /// [B,S] under the present weights.
+  Result<std::vector<float>> logprobs(const Batch &batch);
+  /// Sets gradients. The batch must be complete: Graph fault for each array that is missing.
+  Result<StepResult> accumulate(const Batch &batch);
+
+private:
+  Result<std::vector<float>> advantages(const Batch &batch, std::vector<int64_t> &shape);
+
+  Session &session_;
+  StepSettings settings_;
+};
+
+/// Puts an array into a batch, in place of one of the same name.
+void setArray(Batch &batch, BatchArray array);
+
+} // namespace graft

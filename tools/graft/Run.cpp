@@ -1,0 +1,215 @@
+// `graft run P.graft --entry E --batch B --weights W --out O`: one entry point, once.
+#include "runtime/exec/StepRunner.h"
+#include "runtime/io/Safetensors.h"
+#include "tools/graft/Command.h"
+#include "tools/graft/Interpret.h"
+#include "tools/graft/Weights.h"
+
+#include <cmath>
+
+namespace graft::cli {
+
+namespace {
+
+struct RunFlags {
+  std::string program, entry = "accumulate", batch, weights, out;
+  bool gradients = false, interpret = false;
+};
+
+/// Named results, written when all are known; large ones are read at the end, one at a time.
+class Results {
+public:
+  using Source = std::function<Status(std::span<float>)>;
+
+  void add(const std::string &name, std::vector<int64_t> shape, Source source) {
+    tensors_.push_back({name, DType::F32, std::move(shape)});
+    sources_[name] = std::move(source);
+  }
+  void add(const std::string &name, std::vector<int64_t> shape, std::vector<float> values) {
+    add(name, std::move(shape), [values = std::move(values)](std::span<float> out) {
+      std::copy(values.begin(), values.end(), out.begin());
+      return Status::ok();
+    });
+  }
+  void addNumber(const std::string &name, double value) {
+    numbers_[name] = value;
+    add(name, {}, std::vector<float>{static_cast<float>(value)});
+  }
+  Status write(const std::string &path) {
+    GRAFT_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(path, tensors_));
+    std::vector<float> values;
+    for (const TensorDeclaration &tensor : writer.tensors()) {
+      size_t count = 1;
+      for (int64_t size : tensor.shape)
+        count *= static_cast<size_t>(size);
+      values.resize(count);
+      GRAFT_RETURN_IF_ERROR(sources_[tensor.name](values));
+      GRAFT_RETURN_IF_ERROR(writer.append(std::span<const float>(values)));
+    }
+    return writer.commit();
+  }
+  void print(const Shell &shell, const std::string &path) const {
+    Json json;
+    std::string text;
+    for (const auto &[name, value] : numbers_) {
+      json[name] = value;
+      text += format("%-24s %.8g\n", name.c_str(), value);
+    }
+    json["out"] = path;
+    shell.print(text + "wrote " + path);
+    shell.print(json);
+  }
+
+private:
+  std::vector<TensorDeclaration> tensors_;
+  std::map<std::string, Source> sources_;
+  std::map<std::string, double> numbers_;
+};
+
+double squares(std::span<const float> values) {
+  double sum = 0;
+  for (float value : values)
+    sum += static_cast<double>(value) * static_cast<double>(value);
+  return sum;
+}
+
+Status addGradients(Session &session, const RunFlags &flags, Results &results) {
+  double sum = 0;
+  std::vector<float> values;
+  for (const ParameterInfo &parameter : session.parameters()) {
+    if (!parameter.trained)
+      continue;
+    values.resize(static_cast<size_t>(parameter.elements));
+    GRAFT_RETURN_IF_ERROR(session.read(Block::Gradient, parameter.name, values));
+    sum += squares(values);
+    if (flags.gradients)
+      results.add("grad." + parameter.name, parameter.shape, [&session, name = parameter.name](std::span<float> out) { return session.read(Block::Gradient, name, out); });
+  }
+  results.addNumber("grad_norm", std::sqrt(sum));
+  return Status::ok();
+}
+
+Status completeBatch(StepRunner &runner, Batch &batch) {
+  GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(batch));
+  if (runner.settings().oldPolicy == OldPolicy::Initial && runner.reads("accumulate", "old_logprobs") && !batch.find("old_logprobs")) {
+    GRAFT_ASSIGN_OR_RETURN(std::vector<float> old, runner.logprobs(batch));
+    setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, std::move(old)});
+  }
+  return Status::ok();
+}
+
+/// `step` is accumulate and apply, with the first step's learning rate; it also gives the new weights.
+Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const RunFlags &flags, Results &results) {
+  std::vector<int64_t> shape = {batch.sequences, batch.tokens};
+  if (flags.entry == "logprobs") {
+    GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));
+    results.add("logprobs", shape, std::move(logprobs));
+    return Status::ok();
+  }
+  GRAFT_RETURN_IF_ERROR(completeBatch(runner, batch));
+  if (flags.entry == "advantages") {
+    const BatchArray *advantages = batch.find("advantages");
+    if (!advantages)
+      return Status::error(Code::Usage, "the program computes no advantages", "--entry");
+    results.add("advantages", advantages->shape, std::get<std::vector<float>>(advantages->values));
+    return Status::ok();
+  }
+  GRAFT_ASSIGN_OR_RETURN(StepResult step, runner.accumulate(batch));
+  results.add("logprobs", shape, std::move(step.logprobs));
+  results.addNumber("loss", step.loss);
+  for (const auto &[name, value] : step.metrics)
+    results.addNumber("metric." + name, value);
+  GRAFT_RETURN_IF_ERROR(addGradients(session, flags, results));
+  if (flags.entry != "step")
+    return Status::ok();
+  double rate = scheduledLearningRate(*session.program().root().optimizer(), 1, 1);
+  GRAFT_ASSIGN_OR_RETURN(ApplyReport applied, session.apply(rate, 1));
+  results.addNumber("clip_factor", applied.clipFactor);
+  for (const ParameterInfo &parameter : session.parameters())
+    if (parameter.trained)
+      results.add("parameter." + parameter.name, parameter.shape, [&session, name = parameter.name](std::span<float> out) { return session.read(Block::Parameter, name, out); });
+  return Status::ok();
+}
+
+Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program, Weights weights) {
+  Session::Options options;
+  options.training = flags.entry == "accumulate" || flags.entry == "step";
+  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, Session::open(std::move(program), options));
+  for (const std::string &notice : session->notices())
+    shell.say("note: " + notice);
+  GRAFT_ASSIGN_OR_RETURN(StepSettings settings, StepSettings::read(session->program()));
+  StepRunner runner(*session, std::move(settings));
+  GRAFT_ASSIGN_OR_RETURN(LoadedBatch loaded, loadBatch(flags.batch, runner.batchOptions()));
+  for (const std::string &note : loaded.notes)
+    shell.say("note: " + note);
+  GRAFT_RETURN_IF_ERROR(weights.bind(*session));
+  Results results;
+  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded.batch, flags, results));
+  GRAFT_RETURN_IF_ERROR(results.write(flags.out));
+  results.print(shell, flags.out);
+  return 0;
+}
+
+Result<int> interpreted(const RunFlags &flags, const Shell &shell, const Recipe &recipe, Weights weights) {
+  if (flags.entry == "step")
+    return Status::error(Code::Usage, "the reference interpreter has no optimizer", "--entry", "use --entry accumulate");
+  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Interpreted> reference, Interpreted::build(recipe));
+  BatchOptions options;
+  options.used = reference->inputs();
+  options.vocabulary = reference->module().graph.vocabulary;
+  options.sequences = recipe.batch.sequences;
+  options.tokens = recipe.batch.tokens;
+  options.float64 = true;
+  GRAFT_ASSIGN_OR_RETURN(LoadedBatch loaded, loadBatch(flags.batch, options));
+  for (const std::string &note : loaded.notes)
+    shell.say("note: " + note);
+  GRAFT_ASSIGN_OR_RETURN(auto values, reference->run(flags.entry, loaded.batch, weights));
+  Results results;
+  double sum = 0;
+  for (const auto &[name, tensor] : values) {
+    std::vector<float> narrow(tensor.f().begin(), tensor.f().end());
+    bool gradient = name.starts_with("grad.");
+    if (gradient)
+      for (double value : tensor.f())
+        sum += value * value;
+    if (tensor.rank() == 0)
+      results.addNumber(name, tensor.at(0));
+    else if (!gradient || flags.gradients)
+      results.add(name, tensor.shape(), std::move(narrow));
+  }
+  if (flags.entry == "accumulate")
+    results.addNumber("grad_norm", std::sqrt(sum));
+  GRAFT_RETURN_IF_ERROR(results.write(flags.out));
+  results.print(shell, flags.out);
+  return 0;
+}
+
+Result<int> runEntry(const RunFlags &flags, const Shell &shell) {
+  const char *entries[] = {"logprobs", "accumulate", "step", "advantages"};
+  if (std::ranges::find(entries, flags.entry) == std::end(entries))
+    return Status::error(Code::Usage, "there is no entry '" + escaped(flags.entry) + "'", "--entry", "entries are logprobs, accumulate, step, advantages");
+  GRAFT_ASSIGN_OR_RETURN(Program program, Program::open(flags.program));
+  GRAFT_ASSIGN_OR_RETURN(Recipe recipe, recipeOf(program, flags.program));
+  GRAFT_ASSIGN_OR_RETURN(Weights weights, Weights::open(recipe, flags.weights));
+  if (flags.interpret)
+    return interpreted(flags, shell, recipe, std::move(weights));
+  return compiled(flags, shell, std::move(program), std::move(weights));
+}
+
+} // namespace
+
+void addRun(CLI::App &app, Shell &shell) {
+  CLI::App *command = app.add_subcommand("run", "Run one entry point of a program once");
+  auto flags = std::make_shared<RunFlags>();
+  command->add_option("PROGRAM", flags->program, "Program file")->required();
+  command->add_option("--entry", flags->entry, "logprobs, accumulate, step (accumulate and apply), advantages");
+  command->add_option("--batch", flags->batch, "Batch (safetensors)")->required();
+  command->add_option("--weights", flags->weights, "Checkpoint; default: the recipe's");
+  command->add_option("--out", flags->out, "Results (safetensors)")->required();
+  command->add_flag("--gradients", flags->gradients, "Write grad.PARAMETER for every trained parameter");
+  command->add_flag("--interpret", flags->interpret, "By the reference interpreter, in float64");
+  shell.addFlags(*command);
+  command->callback([flags, &shell] { shell.action = [flags, &shell] { return runEntry(*flags, shell); }; });
+}
+
+} // namespace graft::cli

@@ -1,0 +1,63 @@
+#include "tools/graft/Summary.h"
+
+#include <set>
+
+namespace graft::cli {
+
+PlanSummary PlanSummary::of(const schema::ProgramT &program) {
+  PlanSummary summary;
+  for (const auto &parameter : program.parameters) {
+    int64_t elements = 1;
+    for (int64_t size : parameter->shape)
+      elements *= size;
+    summary.tensors += 1;
+    summary.parameters += elements;
+    summary.trainedParameters += parameter->trained ? elements : 0;
+  }
+  summary.parameterBytes = program.parameter_bytes;
+  summary.gradientBytes = program.gradient_bytes;
+  summary.stateBytes = 2 * program.state_bytes;
+  summary.arenaBytes = program.arena_bytes;
+  summary.constantBytes = static_cast<int64_t>(program.constants.size());
+  std::set<std::string> symbols;
+  for (const auto &kernel : program.kernels)
+    symbols.insert(kernel->symbol);
+  summary.kernels = static_cast<int64_t>(program.kernels.size());
+  summary.distinctKernels = static_cast<int64_t>(symbols.size());
+  for (const auto &object : program.objects)
+    summary.objectBytes += static_cast<int64_t>(object->bytes.size());
+  for (const auto &entry : program.entries) {
+    EntrySummary line{entry->name, static_cast<int64_t>(entry->instructions.size()), 0, entry->arena_bytes};
+    for (const auto &instruction : entry->instructions)
+      line.flops += instruction->flops;
+    summary.entries.push_back(line);
+  }
+  return summary;
+}
+
+std::string PlanSummary::text() const {
+  auto row = [](const char *what, int64_t bytes, std::string more) { return std::vector<std::string>{what, bytesText(static_cast<double>(bytes)), std::move(more)}; };
+  std::string text = tableText({{"memory", "bytes", ""},
+                                row("parameters", parameterBytes, format("%lld tensors, %.1f M numbers, %.1f M of them train", static_cast<long long>(tensors), parameters / 1e6, trainedParameters / 1e6)),
+                                row("gradients", gradientBytes, ""),
+                                row("optimizer state", stateBytes, ""),
+                                row("arena", arenaBytes, "everything else, at fixed offsets"),
+                                row("constants", constantBytes, "")});
+  std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "GFLOP", "arena"}};
+  for (const EntrySummary &entry : entries)
+    rows.push_back({entry.name, std::to_string(entry.instructions), format("%.2f", entry.flops / 1e9), bytesText(static_cast<double>(entry.arenaBytes))});
+  return text + "\n" + tableText(rows) + format("\n%lld kernels (%lld distinct, %s of code)\n", static_cast<long long>(kernels), static_cast<long long>(distinctKernels),
+                                                bytesText(static_cast<double>(objectBytes)).c_str());
+}
+
+Json PlanSummary::json() const {
+  Json lines = Json::array();
+  for (const EntrySummary &entry : entries)
+    lines.push_back({{"name", entry.name}, {"instructions", entry.instructions}, {"flops", entry.flops}, {"arena_bytes", entry.arenaBytes}});
+  return {{"parameters", parameters},       {"trained_parameters", trainedParameters}, {"tensors", tensors},
+          {"parameter_bytes", parameterBytes}, {"gradient_bytes", gradientBytes},       {"state_bytes", stateBytes},
+          {"arena_bytes", arenaBytes},      {"constant_bytes", constantBytes},         {"kernels", kernels},
+          {"distinct_kernels", distinctKernels}, {"object_bytes", objectBytes},        {"entries", lines}};
+}
+
+} // namespace graft::cli

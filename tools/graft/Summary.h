@@ -1,0 +1,25 @@
+// What a program costs, in a few numbers: printed by `compile` and `train`, and by `--json`.
+#pragma once
+
+#include "runtime/program/Program_generated.h"
+#include "tools/graft/Command.h"
+
+namespace graft::cli {
+
+struct EntrySummary {
+  std::string name;
+  int64_t instructions = 0, flops = 0, arenaBytes = 0;
+};
+
+struct PlanSummary {
+  int64_t parameters = 0, trainedParameters = 0, tensors = 0; ///< elements, elements, count
+  int64_t parameterBytes = 0, gradientBytes = 0, stateBytes = 0 /* both moments */, arenaBytes = 0, constantBytes = 0;
+  int64_t kernels = 0, distinctKernels = 0, objectBytes = 0;
+  std::vector<EntrySummary> entries;
+
+  static PlanSummary of(const schema::ProgramT &program);
+  std::string text() const;
+  Json json() const;
+};
+
+} // namespace graft::cli
