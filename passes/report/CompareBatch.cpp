@@ -36,7 +36,8 @@ public:
     if (!info && name == "position_ids")
       return positions(shape);
     if (!info)
-      return Status::error(Code::Graph, "the batch has no array for this input of the graph", place(file_.path(), name));
+      return Status::error(Code::Graph, "the batch has no array for this input of the graph",
+                           place(file_.path(), name));
     if (info->shape != shape)
       return Status::error(Code::Range, "a shape that differs from the graph's", place(file_.path(), name));
     if (isa<FloatType>(type.getElementType())) {
@@ -78,7 +79,8 @@ private:
 };
 
 /// Log-prob of the next token at every position but each row's last, from logits [B, S, V].
-std::vector<double> nextLogprobs(std::span<const double> logits, int64_t vocabulary, std::span<const int64_t> ids, int64_t rows, int64_t width) {
+std::vector<double> nextLogprobs(std::span<const double> logits, int64_t vocabulary, std::span<const int64_t> ids,
+                                 int64_t rows, int64_t width) {
   std::vector<double> out;
   for (int64_t b = 0; b < rows; ++b)
     for (int64_t t = 0; t + 1 < width; ++t) {
@@ -98,24 +100,29 @@ struct Reference {
 };
 
 /// Log-probs that a file holds, as logits or as log-probs in either convention.
-Result<std::optional<Reference>> referenceIn(const SafetensorsFile &file, std::span<const int64_t> ids, int64_t rows, int64_t width) {
+Result<std::optional<Reference>> referenceIn(const SafetensorsFile &file, std::span<const int64_t> ids, int64_t rows,
+                                             int64_t width) {
   std::string name = std::filesystem::path(file.path()).filename().string();
-  if (const TensorInfo *info = file.find("logits"); info && info->shape.size() == 3 && info->shape[0] == rows && info->shape[1] == width && info->shape[2] > 0) {
+  if (const TensorInfo *info = file.find("logits");
+      info && info->shape.size() == 3 && info->shape[0] == rows && info->shape[1] == width && info->shape[2] > 0) {
     GRAFT_ASSIGN_OR_RETURN(std::vector<double> logits, file.readAll<double>(*info));
     return std::optional(Reference{nextLogprobs(logits, info->shape[2], ids, rows, width), name + ": logits"});
   }
   const TensorInfo *info = file.find("logprobs");
-  if (!info || info->shape.size() != 2 || info->shape[0] != rows || (info->shape[1] != width && info->shape[1] != width - 1))
+  if (!info || info->shape.size() != 2 || info->shape[0] != rows ||
+      (info->shape[1] != width && info->shape[1] != width - 1))
     return std::optional<Reference>();
   GRAFT_ASSIGN_OR_RETURN(std::vector<double> all, file.readAll<double>(*info));
   Reference reference{{}, name + ": logprobs"};
   int64_t skip = info->shape[1] == width ? 1 : 0;
   for (int64_t b = 0; b < rows; ++b)
-    reference.logprobs.insert(reference.logprobs.end(), all.begin() + b * info->shape[1] + skip, all.begin() + (b + 1) * info->shape[1]);
+    reference.logprobs.insert(reference.logprobs.end(), all.begin() + b * info->shape[1] + skip,
+                              all.begin() + (b + 1) * info->shape[1]);
   return std::optional(std::move(reference));
 }
 
-Result<std::optional<Reference>> findReference(const BatchArrays &batch, std::span<const int64_t> ids, int64_t rows, int64_t width) {
+Result<std::optional<Reference>> findReference(const BatchArrays &batch, std::span<const int64_t> ids, int64_t rows,
+                                               int64_t width) {
   GRAFT_ASSIGN_OR_RETURN(std::optional<Reference> inBatch, referenceIn(batch.file(), ids, rows, width));
   std::filesystem::path beside = std::filesystem::path(batch.file().path()).parent_path() / "expected.safetensors";
   if (inBatch || !std::filesystem::exists(beside))
@@ -136,7 +143,8 @@ Result<Tensor> runForward(func::FuncOp function, BatchArrays &batch, const Param
       status.merge(array.takeStatus());
   }
   GRAFT_RETURN_IF_ERROR(status);
-  DiagnosticCollector diagnostics(*function.getContext(), Code::Verify, "the graph on " + escaped(batch.file().path(), 400));
+  DiagnosticCollector diagnostics(*function.getContext(), Code::Verify,
+                                  "the graph on " + escaped(batch.file().path(), 400));
   std::map<std::string, Tensor::Shape> shapes;
   function.walk([&](rl::ParameterOp op) { shapes[op.getName().str()] = Tensor::Shape(nn::shapeOf(op.getResult())); });
   auto results = interpret(function, arguments, [&](StringRef name) -> std::optional<Tensor> {
@@ -160,11 +168,13 @@ Result<std::pair<int64_t, int64_t>> batchShape(const std::string &path) {
   if (!ids)
     return Status::error(Code::Graph, "the batch has no input_ids", escaped(path, 400));
   if (ids->shape.size() != 2 || ids->shape[0] < 1 || ids->shape[1] < 2)
-    return Status::error(Code::Range, "expected a shape [sequences, tokens] of at least [1, 2]", place(path, "input_ids"));
+    return Status::error(Code::Range, "expected a shape [sequences, tokens] of at least [1, 2]",
+                         place(path, "input_ids"));
   return std::pair(ids->shape[0], ids->shape[1]);
 }
 
-Result<std::optional<LogprobDifference>> compareBatch(func::FuncOp function, const std::string &path, const ParameterValues &values) {
+Result<std::optional<LogprobDifference>> compareBatch(func::FuncOp function, const std::string &path,
+                                                      const ParameterValues &values) {
   GRAFT_ASSIGN_OR_RETURN(auto shape, batchShape(path));
   auto [rows, width] = shape;
   GRAFT_ASSIGN_OR_RETURN(BatchArrays batch, BatchArrays::open(path));
@@ -174,7 +184,8 @@ Result<std::optional<LogprobDifference>> compareBatch(func::FuncOp function, con
     return std::optional<LogprobDifference>();
   GRAFT_ASSIGN_OR_RETURN(Tensor logits, runForward(function, batch, values));
   if (logits.rank() != 3 || logits.shape()[0] != rows || logits.shape()[1] != width)
-    return Status::error(Code::Graph, "the graph's output is not logits [sequences, tokens, vocabulary]", escaped(path, 400));
+    return Status::error(Code::Graph, "the graph's output is not logits [sequences, tokens, vocabulary]",
+                         escaped(path, 400));
   std::vector<double> got = nextLogprobs(logits.f(), logits.shape()[2], ids, rows, width);
   GRAFT_ASSIGN_OR_RETURN(std::vector<int64_t> mask, batch.mask());
   LogprobDifference difference;

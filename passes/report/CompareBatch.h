@@ -18,6 +18,7 @@ Result<std::pair<int64_t, int64_t>> batchShape(const std::string &path);
 /// Runs `function` in float64 on the arrays of `batch` and compares log-probs of next tokens with the `logits` or
 /// `logprobs` that the batch file, or expected.safetensors beside it, holds. Nothing if neither does. Absent inputs are
 /// made: a mask of ones, positions that count real tokens. Tokens under a mask of 0 are not compared.
-Result<std::optional<LogprobDifference>> compareBatch(mlir::func::FuncOp function, const std::string &batch, const ParameterValues &values);
+Result<std::optional<LogprobDifference>> compareBatch(mlir::func::FuncOp function, const std::string &batch,
+                                                      const ParameterValues &values);
 
 } // namespace graft::report

@@ -52,7 +52,8 @@ std::optional<Linear> linearOf(Operation *op) {
 
 class Describer {
 public:
-  explicit Describer(ArrayRef<Operation *> operators) : operators_(operators), inside_(operators.begin(), operators.end()) {}
+  explicit Describer(ArrayRef<Operation *> operators)
+      : operators_(operators), inside_(operators.begin(), operators.end()) {}
 
   std::vector<std::string> run() {
     for (Operation *op : operators_)
@@ -70,7 +71,9 @@ public:
   }
 
 private:
-  bool isMixer(Operation *op) const { return isa<nn::AttentionOp, nn::SoftmaxOp>(op) || (isa<nn::ContractOp>(op) && !linears_.count(op)); }
+  bool isMixer(Operation *op) const {
+    return isa<nn::AttentionOp, nn::SoftmaxOp>(op) || (isa<nn::ContractOp>(op) && !linears_.count(op));
+  }
   bool isAnchor(Operation *op) const { return linears_.count(op) || residuals_.contains(op) || isMixer(op); }
   bool isResidual(arith::AddFOp add) const;
   SetVector<Operation *> behind(Value value) const;
@@ -152,12 +155,14 @@ void Describer::describeAttention(nn::AttentionOp op) {
     for (Operation *before : behind(operand)) {
       rope |= isa<nn::RopeOp>(before);
       // Only behind a projection: the norm of the block's input lies in front of it.
-      if (isNorm(before) && llvm::any_of(behind(before->getOperand(0)), [&](Operation *o) { return linears_.count(o) != 0; })) {
+      if (isNorm(before) &&
+          llvm::any_of(behind(before->getOperand(0)), [&](Operation *o) { return linears_.count(o) != 0; })) {
         norm = true;
         absorbed_.insert(before);
       }
     }
-  std::string text = "attention(" + std::to_string(nn::shapeOf(op.getQuery())[1]) + ":" + std::to_string(nn::shapeOf(op.getKey())[1]) + " heads x " +
+  std::string text = "attention(" + std::to_string(nn::shapeOf(op.getQuery())[1]) + ":" +
+                     std::to_string(nn::shapeOf(op.getKey())[1]) + " heads x " +
                      std::to_string(nn::shapeOf(op.getQuery())[3]);
   auto add = [&](bool present, const std::string &what) { text += present ? ", " + what : std::string(); };
   add(norm, "qk_norm");
@@ -184,7 +189,9 @@ std::string activationOf(const SetVector<Operation *> &operators) {
     return "softplus";
   for (Operation *op : operators)
     if (auto sigmoid = dyn_cast<nn::SigmoidOp>(op)) {
-      bool self = llvm::any_of(sigmoid->getUsers(), [&](Operation *user) { return isa<arith::MulFOp>(user) && llvm::is_contained(user->getOperands(), sigmoid.getInput()); });
+      bool self = llvm::any_of(sigmoid->getUsers(), [&](Operation *user) {
+        return isa<arith::MulFOp>(user) && llvm::is_contained(user->getOperands(), sigmoid.getInput());
+      });
       return self ? "silu" : "sigmoid";
     }
   return "";
@@ -194,10 +201,11 @@ std::string activationOf(const SetVector<Operation *> &operators) {
 /// feed-forward network; what remains stands alone.
 void Describer::describeLinear(const Linear &linear) {
   SetVector<Operation *> after = ahead(linear.op), before = behind(linear.input);
-  if (llvm::any_of(after, [&](Operation *op) { return isMixer(op); }) || llvm::any_of(before, [&](Operation *op) { return isMixer(op); }))
+  if (llvm::any_of(after, [&](Operation *op) { return isMixer(op); }) ||
+      llvm::any_of(before, [&](Operation *op) { return isMixer(op); }))
     return;
   if (llvm::any_of(after, [&](Operation *op) { return linears_.count(op) != 0; }))
-    return; // described with the product that ends the network
+    return;                                  // described with the product that ends the network
   llvm::SmallPtrSet<Operation *, 4> sources; // products, or the slices that cut one in two
   const Linear *up = nullptr;
   for (Operation *op : before) {
@@ -216,8 +224,9 @@ void Describer::describeLinear(const Linear &linear) {
   if (!up)
     return parts_.push_back("linear(" + linear.sizes() + ")");
   std::string activation = activationOf(before);
-  parts_.push_back(std::string(sources.size() > 1 ? "gated_" : "") + "mlp(" + (activation.empty() ? "" : activation + ", ") + std::to_string(up->in) +
-                   ":" + std::to_string(linear.in) + ":" + std::to_string(linear.out) + ")");
+  parts_.push_back(std::string(sources.size() > 1 ? "gated_" : "") + "mlp(" +
+                   (activation.empty() ? "" : activation + ", ") + std::to_string(up->in) + ":" +
+                   std::to_string(linear.in) + ":" + std::to_string(linear.out) + ")");
 }
 
 void Describer::describe(Operation *op) {

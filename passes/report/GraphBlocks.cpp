@@ -35,7 +35,8 @@ std::string parameterPath(Operation *op) {
 class FunctionNodes {
 public:
   explicit FunctionNodes(func::FuncOp function) {
-    bool anyTrained = llvm::any_of(function.getOps<rl::ParameterOp>(), [](rl::ParameterOp op) { return op.getTrained(); });
+    bool anyTrained =
+        llvm::any_of(function.getOps<rl::ParameterOp>(), [](rl::ParameterOp op) { return op.getTrained(); });
     for (Operation &op : function.getBody().front().without_terminator()) {
       if (auto parameter = dyn_cast<rl::ParameterOp>(op); parameter && (parameter.getTrained() || !anyTrained))
         reached_.insert(&op);
@@ -131,7 +132,8 @@ std::vector<ReportBlock> importedBlocks(func::FuncOp function) {
       if (auto cost = dyn_cast<nn::CostOpInterface>(op))
         report.flops += cost.getCost().flops;
       for (Value operand : op->getOperands())
-        if (auto parameter = operand.getDefiningOp<rl::ParameterOp>(); parameter && names.insert(parameter.getName().str()).second)
+        if (auto parameter = operand.getDefiningOp<rl::ParameterOp>();
+            parameter && names.insert(parameter.getName().str()).second)
           report.parameters += nn::typeOf(parameter.getResult()).getNumElements();
     }
     report.parts = describeBlock(operators);

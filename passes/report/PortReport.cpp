@@ -45,7 +45,8 @@ const Structured *findStructured(StringRef name) {
 }
 
 void sortCounts(std::vector<OperatorCount> &counts) {
-  std::stable_sort(counts.begin(), counts.end(), [](const OperatorCount &a, const OperatorCount &b) { return a.count > b.count; });
+  std::stable_sort(counts.begin(), counts.end(),
+                   [](const OperatorCount &a, const OperatorCount &b) { return a.count > b.count; });
 }
 
 std::string weightsBeside(const std::string &graph) {
@@ -63,7 +64,9 @@ std::string describe(const onnx::ValueInfo &value) {
   if (value.type.shape)
     for (size_t i = 0; i < value.type.shape->size(); ++i) {
       const onnx::Dimension &dimension = (*value.type.shape)[i];
-      text += (i ? ", " : "") + (dimension.value ? std::to_string(*dimension.value) : dimension.symbol.empty() ? "?" : escaped(dimension.symbol, 40));
+      text += (i ? ", " : "") + (dimension.value            ? std::to_string(*dimension.value)
+                                 : dimension.symbol.empty() ? "?"
+                                                            : escaped(dimension.symbol, 40));
     }
   return text + "] " + onnx::dataTypeName(value.type.elementType);
 }
@@ -80,7 +83,8 @@ public:
     std::string extension = std::filesystem::path(options_.graph).extension().string();
     bool onnx = extension == ".onnx";
     if (!onnx && extension != ".mlir" && extension != ".mlirbc")
-      return Status::error(Code::Usage, "'" + escaped(options_.graph, 400) + "' is no graph that can be read", "MODEL", "give a file that ends in .onnx, .mlir or .mlirbc");
+      return Status::error(Code::Usage, "'" + escaped(options_.graph, 400) + "' is no graph that can be read", "MODEL",
+                           "give a file that ends in .onnx, .mlir or .mlirbc");
     GRAFT_RETURN_IF_ERROR(onnx ? readOnnx() : readMlir());
     GRAFT_RETURN_IF_ERROR(chooseSizes());
     if (out_.faults.isOk())
@@ -109,7 +113,7 @@ private:
   std::string unsound_;               ///< bytes of a model that the checks refuse
   std::optional<onnx::Model> parsed_; ///< into unsound_
   const onnx::Graph *graph_ = nullptr;
-  std::vector<int64_t> baked_;        ///< [sequences, tokens] where the graph fixes them, else -1
+  std::vector<int64_t> baked_; ///< [sequences, tokens] where the graph fixes them, else -1
   OwningOpRef<ModuleOp> module_;
   std::optional<Checkpoint> checkpoint_;
   PortReport out_;
@@ -159,7 +163,10 @@ Status Reporter::readOnnx() {
     facts(file_->model());
     return Status::ok();
   }
-  auto isAboutGraph = [](const Fault &fault) { return fault.code == Code::Unsupported || fault.code == Code::Graph || fault.code == Code::Type || fault.code == Code::Range; };
+  auto isAboutGraph = [](const Fault &fault) {
+    return fault.code == Code::Unsupported || fault.code == Code::Graph || fault.code == Code::Type ||
+           fault.code == Code::Range;
+  };
   out_.faults = file.takeStatus();
   if (!llvm::all_of(out_.faults.faults(), isAboutGraph))
     return std::move(out_.faults);
@@ -184,7 +191,8 @@ Status Reporter::parseUnsound() {
   for (const onnx::Node &node : graph_ ? graph_->nodes : std::vector<onnx::Node>())
     if (node.domain.empty() && !onnx::findTranslation(node.op) && ++count <= reported)
       out_.faults.merge(Status::error(Code::Unsupported, "operator " + escaped(node.op, 60) + " is not supported",
-                                      escaped(options_.graph, 400) + ": " + onnx::describe(node), std::string(onnx::nearestForm(node.op))));
+                                      escaped(options_.graph, 400) + ": " + onnx::describe(node),
+                                      std::string(onnx::nearestForm(node.op))));
   return Status::ok();
 }
 
@@ -267,7 +275,11 @@ void Reporter::survey() {
       out_.operatorBytes += cost.getCost().bytes;
     }
     if (auto parameter = dyn_cast<rl::ParameterOp>(&op); parameter && known.insert(parameter.getName().str()).second)
-      out_.parameters.push_back({parameter.getName().str(), {}, std::vector<int64_t>(nn::shapeOf(parameter.getResult())), 0, parameter.getTrained()});
+      out_.parameters.push_back({parameter.getName().str(),
+                                 {},
+                                 std::vector<int64_t>(nn::shapeOf(parameter.getResult())),
+                                 0,
+                                 parameter.getTrained()});
     if (isa<rl::ParameterOp, arith::ConstantOp>(op))
       continue;
     std::string name = op.getName().getStringRef().str();
@@ -300,29 +312,34 @@ Result<std::vector<double>> Reporter::values(const std::string &name) {
   if (checkpoint_) {
     auto tensor = checkpoint_->find(name);
     if (!tensor)
-      return Status::error(Code::Graph, "the checkpoint has no tensor '" + escaped(name) + "'", escaped(out_.weights, 400));
+      return Status::error(Code::Graph, "the checkpoint has no tensor '" + escaped(name) + "'",
+                           escaped(out_.weights, 400));
     return tensor->file->readAll<double>(*tensor->info);
   }
   for (const onnx::Tensor &tensor : graph_ ? graph_->initializers : std::vector<onnx::Tensor>())
     if (tensor.name == name)
       return onnx::tensorFloats(tensor, &file_->external());
-  return Status::error(Code::Graph, "nothing gives the values of '" + escaped(name) + "'", escaped(options_.graph, 400), "name a checkpoint with --weights");
+  return Status::error(Code::Graph, "nothing gives the values of '" + escaped(name) + "'", escaped(options_.graph, 400),
+                       "name a checkpoint with --weights");
 }
 
 Status Reporter::compare() {
   if (options_.batch.empty() || !out_.imported)
     return Status::ok();
   if (out_.flops > options_.compareFlops) {
-    out_.notes.push_back("the batch was not run: the reference interpreter would take long on this model; use 'graft verify'");
+    out_.notes.push_back(
+        "the batch was not run: the reference interpreter would take long on this model; use 'graft verify'");
     return Status::ok();
   }
   if (!out_.weights.empty()) {
     GRAFT_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(out_.weights));
     checkpoint_ = std::move(checkpoint);
   }
-  GRAFT_ASSIGN_OR_RETURN(out_.difference, compareBatch(forward(), options_.batch, [this](const std::string &name) { return values(name); }));
+  GRAFT_ASSIGN_OR_RETURN(out_.difference, compareBatch(forward(), options_.batch,
+                                                       [this](const std::string &name) { return values(name); }));
   if (!out_.difference)
-    out_.notes.push_back("the batch has no logits or logprobs, nor has expected.safetensors beside it: nothing to compare with");
+    out_.notes.push_back(
+        "the batch has no logits or logprobs, nor has expected.safetensors beside it: nothing to compare with");
   return Status::ok();
 }
 
@@ -358,8 +375,9 @@ std::string recipeFor(const PortReport &report) {
   std::string text = "[model]\ngraph = " + quoted(report.graph) + "\n";
   if (!report.weights.empty())
     text += "weights = " + quoted(report.weights) + "\n";
-  return text + "\n[objective]\npreset = \"grpo\"\nadvantages = \"grpo\"\n\n[batch]\nsequences = " + std::to_string(report.sequences) +
-         "\ntokens = " + std::to_string(report.tokens) + "\n\n[optimizer]\nlr = 1e-6\n";
+  return text + "\n[objective]\npreset = \"grpo\"\nadvantages = \"grpo\"\n\n[batch]\nsequences = " +
+         std::to_string(report.sequences) + "\ntokens = " + std::to_string(report.tokens) +
+         "\n\n[optimizer]\nlr = 1e-6\n";
 }
 
 } // namespace graft::report

@@ -1,7 +1,7 @@
 // What a graph is made of and whether Graft can train it: everything that `graft port` says, as data.
 //
-// A graph that cannot be imported still has a report: the file's facts, operators and blocks as the graph writes them, and
-// all its faults.
+// A graph that cannot be imported still has a report: the file's facts, operators and blocks as the graph writes them,
+// and all its faults.
 #pragma once
 
 #include "runtime/base/Status.h"
@@ -19,11 +19,11 @@ class MLIRContext;
 namespace graft::report {
 
 struct PortOptions {
-  std::string graph;                ///< .onnx, .mlir or .mlirbc
-  std::string weights;              ///< checkpoint; empty: one that lies beside the graph, if there is one
-  std::string batch;                ///< safetensors with input_ids, ...; empty: none
-  std::optional<int64_t> sequences; ///< rows and tokens per row to look at; absent: the graph's, the batch's, or
-  std::optional<int64_t> tokens;    ///<   defaultSequences x defaultTokens
+  std::string graph;                    ///< .onnx, .mlir or .mlirbc
+  std::string weights;                  ///< checkpoint; empty: one that lies beside the graph, if there is one
+  std::string batch;                    ///< safetensors with input_ids, ...; empty: none
+  std::optional<int64_t> sequences;     ///< rows and tokens per row to look at; absent: the graph's, the batch's, or
+  std::optional<int64_t> tokens;        ///<   defaultSequences x defaultTokens
   int64_t compareFlops = 4'000'000'000; ///< of a forward pass up to which a batch is run by the interpreter
 };
 inline constexpr int64_t defaultSequences = 2, defaultTokens = 64;
@@ -47,7 +47,8 @@ struct ReportBlock {
   std::string path;             ///< "model.layers.N"; "" for what is not repeated
   std::vector<int64_t> indices; ///< empty: not repeated
   std::vector<std::string> parts;
-  int64_t operators = 0, parameters = 0, flops = 0; ///< of one instance: operators, elements, forward FLOPs of the whole batch
+  int64_t operators = 0, parameters = 0,
+          flops = 0; ///< of one instance: operators, elements, forward FLOPs of the whole batch
 };
 
 struct ReportParameter {
@@ -69,20 +70,20 @@ struct PortReport {
   std::string graph, format, weights;
   int64_t bytes = 0;
   int64_t irVersion = 0;
-  std::string producer;                             ///< name and version of the exporter
-  std::map<std::string, int64_t> opsets;            ///< by domain, "ai.onnx" for the default one
+  std::string producer;                  ///< name and version of the exporter
+  std::map<std::string, int64_t> opsets; ///< by domain, "ai.onnx" for the default one
   std::map<std::string, std::string> metadata;
-  std::vector<std::string> inputs, outputs;         ///< "input_ids [batch, sequence] INT64"
-  bool imported = false;                            ///< the rest is about nn operators; else about the graph's
+  std::vector<std::string> inputs, outputs; ///< "input_ids [batch, sequence] INT64"
+  bool imported = false;                    ///< the rest is about nn operators; else about the graph's
   int64_t sequences = 0, tokens = 0;
   std::vector<ReportBlock> blocks;
-  std::vector<OperatorCount> graphOperators;        ///< most frequent first; empty for MLIR
-  std::vector<OperatorCount> operators;             ///< imported, most frequent first
-  std::vector<ReportParameter> parameters;          ///< by name
-  int64_t flops = 0, operatorBytes = 0;             ///< of a forward pass over sequences x tokens
+  std::vector<OperatorCount> graphOperators; ///< most frequent first; empty for MLIR
+  std::vector<OperatorCount> operators;      ///< imported, most frequent first
+  std::vector<ReportParameter> parameters;   ///< by name
+  int64_t flops = 0, operatorBytes = 0;      ///< of a forward pass over sequences x tokens
   std::vector<std::string> notes;
   std::optional<LogprobDifference> difference;
-  Status faults;                                    ///< why it cannot be compiled; all of them
+  Status faults; ///< why it cannot be compiled; all of them
 
   int64_t elements(bool trainedOnly) const;
 };

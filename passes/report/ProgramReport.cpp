@@ -74,8 +74,9 @@ std::vector<PeakMemory> peakMemory(const schema::Program &program) {
       const schema::Buffer &buffer = *program.buffers()->Get(i);
       return buffer.first() > peak.time || buffer.last() < peak.time;
     });
-    std::stable_sort(peak.live.begin(), peak.live.end(),
-                     [&](uint32_t a, uint32_t b) { return program.buffers()->Get(a)->size() > program.buffers()->Get(b)->size(); });
+    std::stable_sort(peak.live.begin(), peak.live.end(), [&](uint32_t a, uint32_t b) {
+      return program.buffers()->Get(a)->size() > program.buffers()->Get(b)->size();
+    });
     out.push_back(std::move(peak));
   }
   return out;

@@ -1,6 +1,7 @@
 // What a program file says about its memory and its instructions: the analyses behind `graft explain`.
 //
-// Needs no compiler. Programs have passed the verifier (runtime/program/Program.h): offsets and indices are used unchecked.
+// Needs no compiler. Programs have passed the verifier (runtime/program/Program.h): offsets and indices are used
+// unchecked.
 #pragma once
 
 #include "runtime/program/Program_generated.h"

@@ -54,7 +54,9 @@ std::string structureOf(std::span<const BlockNode> nodes, const std::vector<int>
     text += node.content;
     for (int operand : node.operands) {
       auto found = position.find(operand);
-      text += found != position.end() ? " %" + std::to_string(found->second) : nodes[operand].shared ? " shared" : " outside";
+      text += found != position.end() ? " %" + std::to_string(found->second)
+              : nodes[operand].shared ? " shared"
+                                      : " outside";
     }
     text += "\n";
     position.emplace(member, position.size());
@@ -105,7 +107,8 @@ std::vector<Block> findRepeatedBlocks(std::span<const BlockNode> nodes) {
     blocks[found->second].indices.push_back(instance.index);
     blocks[found->second].nodes.push_back(std::move(list));
   }
-  std::stable_sort(blocks.begin(), blocks.end(), [](const Block &a, const Block &b) { return a.nodes[0][0] < b.nodes[0][0]; });
+  std::stable_sort(blocks.begin(), blocks.end(),
+                   [](const Block &a, const Block &b) { return a.nodes[0][0] < b.nodes[0][0]; });
   return blocks;
 }
 
@@ -113,10 +116,13 @@ std::string blockName(const Block &block, std::span<const Block> all) {
   if (!block.repeats())
     return "";
   std::string prefix = block.container.empty() ? "" : block.container + ".";
-  size_t variants = std::count_if(all.begin(), all.end(), [&](const Block &other) { return other.repeats() && other.container == block.container; });
+  size_t variants = std::count_if(all.begin(), all.end(), [&](const Block &other) {
+    return other.repeats() && other.container == block.container;
+  });
   if (variants == 1 && block.indices.size() > 1)
     return prefix + "N";
-  return block.indices.size() == 1 ? prefix + std::to_string(block.indices[0]) : prefix + "{" + rangesText(block.indices) + "}";
+  return block.indices.size() == 1 ? prefix + std::to_string(block.indices[0])
+                                   : prefix + "{" + rangesText(block.indices) + "}";
 }
 
 } // namespace graft::report

@@ -3,8 +3,8 @@
 // A path with a number in it ("model.layers.3.mlp") names an instance: index 3 of the container "model.layers" (the
 // outermost number counts). Exporters lose the path of many nodes, so a node without one belongs where its first user
 // belongs. Instances whose nodes agree one by one (what they do, where their operands come from) are the same block.
-// Nodes that no weight reaches (positions, masks) belong to nobody: exporters compute them once, in the first block that
-// needs them, and that block would look unlike the others.
+// Nodes that no weight reaches (positions, masks) belong to nobody: exporters compute them once, in the first block
+// that needs them, and that block would look unlike the others.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,9 @@ struct BlockNode {
 
 /// Instances of equal structure, or one stretch of nodes between instances.
 struct Block {
-  std::string container;                ///< "model.layers"; empty and no indices: a stretch that is not repeated
-  std::vector<int64_t> indices;         ///< ascending
-  std::vector<std::vector<int>> nodes;  ///< per index (one list for a stretch): its nodes, in program order
+  std::string container;               ///< "model.layers"; empty and no indices: a stretch that is not repeated
+  std::vector<int64_t> indices;        ///< ascending
+  std::vector<std::vector<int>> nodes; ///< per index (one list for a stretch): its nodes, in program order
 
   bool repeats() const { return !indices.empty(); }
 };

@@ -37,7 +37,8 @@ std::string bytesOf(int64_t bytes) {
 
 class Explainer {
 public:
-  Explainer(const schema::Program &program, const ExplainFlags &flags, const Shell &shell) : program_(program), flags_(flags), shell_(shell) {}
+  Explainer(const schema::Program &program, const ExplainFlags &flags, const Shell &shell)
+      : program_(program), flags_(flags), shell_(shell) {}
 
   Result<int> run() {
     if (flags_.what.empty())
@@ -59,7 +60,9 @@ private:
   const schema::Entry &entry(int index) const { return *program_.entries()->Get(static_cast<unsigned>(index)); }
   unsigned entryCount() const { return program_.entries() ? program_.entries()->size() : 0; }
   std::string entryName(int index) const { return index < 0 ? "any" : textOf(entry(index).name()); }
-  static unsigned instructionCount(const schema::Entry &entry) { return entry.instructions() ? entry.instructions()->size() : 0; }
+  static unsigned instructionCount(const schema::Entry &entry) {
+    return entry.instructions() ? entry.instructions()->size() : 0;
+  }
 
   std::string momentText(int entryIndex, int time) const;
   std::string lifeText(const schema::Buffer &buffer) const;
@@ -101,8 +104,15 @@ Json Explainer::bufferJson(uint32_t index) const {
   Json shape = Json::array();
   if (b.shape())
     shape = std::vector<int64_t>(b.shape()->begin(), b.shape()->end());
-  return {{"name", textOf(b.name())}, {"storage", storageText(b.storage())}, {"entry", b.entry() < 0 ? Json() : Json(entryName(b.entry()))}, {"offset", b.offset()},
-          {"bytes", b.size()}, {"shape", shape}, {"first", b.first()}, {"last", b.last()}, {"origin", textOf(b.origin())}};
+  return {{"name", textOf(b.name())},
+          {"storage", storageText(b.storage())},
+          {"entry", b.entry() < 0 ? Json() : Json(entryName(b.entry()))},
+          {"offset", b.offset()},
+          {"bytes", b.size()},
+          {"shape", shape},
+          {"first", b.first()},
+          {"last", b.last()},
+          {"origin", textOf(b.origin())}};
 }
 
 int Explainer::overview() {
@@ -111,13 +121,18 @@ int Explainer::overview() {
   for (unsigned e = 0; e < entryCount(); ++e) {
     const schema::Entry &one = entry(static_cast<int>(e));
     rows.push_back({textOf(one.name()), std::to_string(instructionCount(one)), bytesOf(one.arena_bytes())});
-    entries.push_back({{"name", textOf(one.name())}, {"instructions", instructionCount(one)}, {"arena_bytes", one.arena_bytes()}});
+    entries.push_back(
+        {{"name", textOf(one.name())}, {"instructions", instructionCount(one)}, {"arena_bytes", one.arena_bytes()}});
   }
-  shell_.print(tableText(rows) + "\nparameters " + bytesOf(program_.parameter_bytes()) + ", gradients " + bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " +
-               bytesOf(program_.state_bytes()) + ", arena " + bytesOf(program_.arena_bytes()) +
+  shell_.print(tableText(rows) + "\nparameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
+               bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()) +
+               ", arena " + bytesOf(program_.arena_bytes()) +
                "\nAsk for 'memory', 'instructions', or a part of a tensor's, parameter's or module's name.");
-  shell_.print(Json{{"entries", entries}, {"parameter_bytes", program_.parameter_bytes()}, {"gradient_bytes", program_.gradient_bytes()},
-                    {"state_bytes", program_.state_bytes()}, {"arena_bytes", program_.arena_bytes()}});
+  shell_.print(Json{{"entries", entries},
+                    {"parameter_bytes", program_.parameter_bytes()},
+                    {"gradient_bytes", program_.gradient_bytes()},
+                    {"state_bytes", program_.state_bytes()},
+                    {"arena_bytes", program_.arena_bytes()}});
   return 0;
 }
 
@@ -126,8 +141,10 @@ int Explainer::memory() {
   std::string text;
   Json peaks = Json::array();
   for (const PeakMemory &peak : peakMemory(program_)) {
-    double over = peak.lowerBound ? 100.0 * (static_cast<double>(peak.planned) / static_cast<double>(peak.lowerBound) - 1) : 0;
-    text += entryName(peak.entry) + ": " + bytesOf(peak.planned) + " of arena; at its peak, " + momentText(peak.entry, peak.time) + ", " + bytesOf(peak.lowerBound) +
+    double over =
+        peak.lowerBound ? 100.0 * (static_cast<double>(peak.planned) / static_cast<double>(peak.lowerBound) - 1) : 0;
+    text += entryName(peak.entry) + ": " + bytesOf(peak.planned) + " of arena; at its peak, " +
+            momentText(peak.entry, peak.time) + ", " + bytesOf(peak.lowerBound) +
             " are live: no plan is smaller, this one is " + format("%.1f %%", over) + " above\n";
     std::vector<std::vector<std::string>> rows = {{"  bytes", "share", "tensor", "shape", "live", "from"}};
     Json live = Json::array();
@@ -136,19 +153,32 @@ int Explainer::memory() {
       const schema::Buffer &b = buffer(peak.live[i]);
       live.push_back(bufferJson(peak.live[i]));
       if (i < flags_.limit)
-        rows.push_back({"  " + bytesOf(b.size()), format("%.0f %%", 100.0 * static_cast<double>(b.size()) / static_cast<double>(peak.lowerBound)), textOf(b.name()),
-                        shapeText(b.shape()), std::to_string(b.first()) + "-" + std::to_string(b.last()), textOf(b.origin())});
+        rows.push_back({"  " + bytesOf(b.size()),
+                        format("%.0f %%", 100.0 * static_cast<double>(b.size()) / static_cast<double>(peak.lowerBound)),
+                        textOf(b.name()), shapeText(b.shape()),
+                        std::to_string(b.first()) + "-" + std::to_string(b.last()), textOf(b.origin())});
       else
         rest += b.size();
     }
-    text += tableText(rows) + (peak.live.size() > flags_.limit ? format("  and %zu more, ", peak.live.size() - flags_.limit) + bytesOf(rest) + "\n" : "") + "\n";
-    peaks.push_back({{"entry", entryName(peak.entry)}, {"time", peak.time}, {"moment", momentText(peak.entry, peak.time)}, {"lower_bound", peak.lowerBound},
-                     {"planned", peak.planned}, {"live", live}});
+    text += tableText(rows) +
+            (peak.live.size() > flags_.limit
+                 ? format("  and %zu more, ", peak.live.size() - flags_.limit) + bytesOf(rest) + "\n"
+                 : "") +
+            "\n";
+    peaks.push_back({{"entry", entryName(peak.entry)},
+                     {"time", peak.time},
+                     {"moment", momentText(peak.entry, peak.time)},
+                     {"lower_bound", peak.lowerBound},
+                     {"planned", peak.planned},
+                     {"live", live}});
   }
-  shell_.print(text + "besides the arena: parameters " + bytesOf(program_.parameter_bytes()) + ", gradients " + bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " +
-               bytesOf(program_.state_bytes()));
-  shell_.print(Json{{"peaks", peaks}, {"arena_bytes", program_.arena_bytes()}, {"parameter_bytes", program_.parameter_bytes()},
-                    {"gradient_bytes", program_.gradient_bytes()}, {"state_bytes", program_.state_bytes()}});
+  shell_.print(text + "besides the arena: parameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
+               bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()));
+  shell_.print(Json{{"peaks", peaks},
+                    {"arena_bytes", program_.arena_bytes()},
+                    {"parameter_bytes", program_.parameter_bytes()},
+                    {"gradient_bytes", program_.gradient_bytes()},
+                    {"state_bytes", program_.state_bytes()}});
   return 0;
 }
 
@@ -168,8 +198,14 @@ Result<int> Explainer::instructions() {
     for (unsigned i = 0; i < instructionCount(one); ++i) {
       const schema::Instruction &instruction = *one.instructions()->Get(i);
       std::string kind = escaped(kindOf(instruction)), category = textOf(instruction.category());
-      rows.push_back({"  " + std::to_string(i), kind, category, format("%.3g", static_cast<double>(instruction.flops())), bytesOf(instruction.bytes()), textOf(instruction.origin())});
-      lines.push_back({{"kind", kind}, {"category", category}, {"flops", instruction.flops()}, {"bytes", instruction.bytes()}, {"origin", textOf(instruction.origin())}});
+      rows.push_back({"  " + std::to_string(i), kind, category,
+                      format("%.3g", static_cast<double>(instruction.flops())), bytesOf(instruction.bytes()),
+                      textOf(instruction.origin())});
+      lines.push_back({{"kind", kind},
+                       {"category", category},
+                       {"flops", instruction.flops()},
+                       {"bytes", instruction.bytes()},
+                       {"origin", textOf(instruction.origin())}});
       auto &[count, cost] = sums[category];
       ++count;
       cost.first += static_cast<double>(instruction.flops());
@@ -178,14 +214,16 @@ Result<int> Explainer::instructions() {
     std::vector<std::vector<std::string>> totals = {{"  category", "instructions", "FLOPs", "bytes"}};
     Json categories = Json::object();
     for (const auto &[category, sum] : sums) {
-      totals.push_back({"  " + category, std::to_string(sum.first), format("%.3g", sum.second.first), bytesText(sum.second.second)});
+      totals.push_back(
+          {"  " + category, std::to_string(sum.first), format("%.3g", sum.second.first), bytesText(sum.second.second)});
       categories[category] = {{"instructions", sum.first}, {"flops", sum.second.first}, {"bytes", sum.second.second}};
     }
     text += textOf(one.name()) + "\n" + tableText(rows) + "\n" + tableText(totals) + "\n";
     json.push_back({{"entry", textOf(one.name())}, {"instructions", lines}, {"categories", categories}});
   }
   if (!found)
-    return Status::error(Code::Usage, "the program has no entry '" + escaped(flags_.entry) + "'", "--entry", "'graft explain P.graft' lists them");
+    return Status::error(Code::Usage, "the program has no entry '" + escaped(flags_.entry) + "'", "--entry",
+                         "'graft explain P.graft' lists them");
   shell_.print(text);
   shell_.print(Json{{"entries", json}});
   return 0;
@@ -202,7 +240,8 @@ std::string Explainer::usesText(const std::vector<BufferUse> &uses, bool writes)
     if (++count > shown)
       continue;
     std::string origin = textOf(entry(use.entry).instructions()->Get(static_cast<unsigned>(use.instruction))->origin());
-    text += (text.empty() ? "" : ", ") + entryName(use.entry) + " " + std::to_string(use.instruction) + (origin.empty() ? "" : " (" + origin + ")");
+    text += (text.empty() ? "" : ", ") + entryName(use.entry) + " " + std::to_string(use.instruction) +
+            (origin.empty() ? "" : " (" + origin + ")");
   }
   return text + (count > shown ? " and " + std::to_string(count - shown) + " more" : "");
 }
@@ -211,15 +250,19 @@ Json Explainer::usesJson(const std::vector<BufferUse> &uses) const {
   constexpr const char *names[] = {"read", "write", "read-write"};
   Json out = Json::array();
   for (const BufferUse &use : uses)
-    out.push_back({{"entry", entryName(use.entry)}, {"instruction", use.instruction}, {"access", names[static_cast<size_t>(use.access)]},
-                   {"origin", textOf(entry(use.entry).instructions()->Get(static_cast<unsigned>(use.instruction))->origin())}});
+    out.push_back(
+        {{"entry", entryName(use.entry)},
+         {"instruction", use.instruction},
+         {"access", names[static_cast<size_t>(use.access)]},
+         {"origin", textOf(entry(use.entry).instructions()->Get(static_cast<unsigned>(use.instruction))->origin())}});
   return out;
 }
 
 void Explainer::describeBuffer(uint32_t index, std::string &text, Json &json) {
   const schema::Buffer &b = buffer(index);
-  text += textOf(b.name()) + " " + shapeText(b.shape()) + " in " + storageText(b.storage()) + (b.entry() >= 0 ? " of " + entryName(b.entry()) : "") + ", " +
-          bytesOf(b.size()) + " at " + std::to_string(b.offset()) + "\n";
+  text += textOf(b.name()) + " " + shapeText(b.shape()) + " in " + storageText(b.storage()) +
+          (b.entry() >= 0 ? " of " + entryName(b.entry()) : "") + ", " + bytesOf(b.size()) + " at " +
+          std::to_string(b.offset()) + "\n";
   if (b.origin() && b.origin()->size())
     text += "  from     " + textOf(b.origin()) + "\n";
   text += "  lives    " + lifeText(b) + "\n";
@@ -232,7 +275,8 @@ void Explainer::describeBuffer(uint32_t index, std::string &text, Json &json) {
 }
 
 void Explainer::describeParameter(const schema::Parameter &parameter, std::string &text, Json &json) {
-  text += "parameter " + textOf(parameter.name()) + " " + shapeText(parameter.shape()) + (parameter.trained() ? ", trains" : ", frozen") + "\n";
+  text += "parameter " + textOf(parameter.name()) + " " + shapeText(parameter.shape()) +
+          (parameter.trained() ? ", trains" : ", frozen") + "\n";
   Json aliases = Json::array();
   if (parameter.aliases())
     for (const flatbuffers::String *alias : *parameter.aliases())
@@ -241,11 +285,17 @@ void Explainer::describeParameter(const schema::Parameter &parameter, std::strin
     text += "  also     " + aliases.dump() + "\n";
   text += "  weights  at " + std::to_string(parameter.offset()) + " of " + bytesOf(program_.parameter_bytes()) + "\n";
   if (parameter.trained())
-    text += "  gradient at " + std::to_string(parameter.gradient_offset()) + " of " + bytesOf(program_.gradient_bytes()) + "; moments at " +
-            std::to_string(parameter.state_offset()) + " of 2 x " + bytesOf(program_.state_bytes()) + "; weight decay " + format("%g", static_cast<double>(parameter.weight_decay())) +
-            "\n";
-  Json one = {{"name", textOf(parameter.name())}, {"aliases", aliases}, {"trained", parameter.trained()}, {"offset", parameter.offset()},
-              {"gradient_offset", parameter.gradient_offset()}, {"state_offset", parameter.state_offset()}, {"weight_decay", parameter.weight_decay()}};
+    text += "  gradient at " + std::to_string(parameter.gradient_offset()) + " of " +
+            bytesOf(program_.gradient_bytes()) + "; moments at " + std::to_string(parameter.state_offset()) +
+            " of 2 x " + bytesOf(program_.state_bytes()) + "; weight decay " +
+            format("%g", static_cast<double>(parameter.weight_decay())) + "\n";
+  Json one = {{"name", textOf(parameter.name())},
+              {"aliases", aliases},
+              {"trained", parameter.trained()},
+              {"offset", parameter.offset()},
+              {"gradient_offset", parameter.gradient_offset()},
+              {"state_offset", parameter.state_offset()},
+              {"weight_decay", parameter.weight_decay()}};
   one["uses"] = Json::array();
   for (uint32_t index : buffersOf(program_, parameter)) {
     const char *which = buffer(index).storage() == schema::Storage::Gradient ? "gradient" : "weights";
@@ -262,7 +312,9 @@ void Explainer::describeParameter(const schema::Parameter &parameter, std::strin
 
 /// Parameters and buffers whose name, alias or origin contains `what`.
 Result<int> Explainer::tensors() {
-  auto matches = [&](const flatbuffers::String *text) { return text && text->string_view().find(flags_.what) != std::string_view::npos; };
+  auto matches = [&](const flatbuffers::String *text) {
+    return text && text->string_view().find(flags_.what) != std::string_view::npos;
+  };
   uses_ = bufferUses(program_);
   std::string text;
   Json parameters = Json::array(), buffers = Json::array();
@@ -299,10 +351,12 @@ Result<int> explain(const ExplainFlags &flags, const Shell &shell) {
 } // namespace
 
 void addExplain(CLI::App &app, Shell &shell) {
-  CLI::App *command = app.add_subcommand("explain", "Say what a program's memory is made of, where a tensor lives, what its instructions cost");
+  CLI::App *command = app.add_subcommand(
+      "explain", "Say what a program's memory is made of, where a tensor lives, what its instructions cost");
   auto flags = std::make_shared<ExplainFlags>();
   command->add_option("PROGRAM", flags->program, "Program file")->required();
-  command->add_option("WHAT", flags->what, "'memory', 'instructions', or a part of a tensor's, parameter's, node's or module's name");
+  command->add_option("WHAT", flags->what,
+                      "'memory', 'instructions', or a part of a tensor's, parameter's, node's or module's name");
   command->add_option("--entry", flags->entry, "With 'instructions': only this entry");
   command->add_option("--limit", flags->limit, "Lines per list")->check(CLI::Range(1, 1000000));
   shell.addFlags(*command);

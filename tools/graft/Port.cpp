@@ -69,7 +69,8 @@ private:
   void line(const char *label, const std::string &content) { text_ += format("%-13s", label) + content + "\n"; }
 
   void file() {
-    line("graph", escaped(report_.graph, 400) + " (" + report_.format + ", " + bytesText(static_cast<double>(report_.bytes)) + ")");
+    line("graph", escaped(report_.graph, 400) + " (" + report_.format + ", " +
+                      bytesText(static_cast<double>(report_.bytes)) + ")");
     line("weights", report_.weights.empty() ? "none given and none beside the graph" : escaped(report_.weights, 400));
     if (!report_.producer.empty())
       line("exporter", report_.producer + ", IR version " + std::to_string(report_.irVersion));
@@ -89,9 +90,14 @@ private:
     bool repeats = false;
     for (const ReportBlock &block : report_.blocks) {
       repeats |= !block.indices.empty();
-      std::string head = block.indices.empty() ? "" : std::to_string(block.indices.size()) + " x " + escaped(block.path) + ": ";
-      std::string tail = block.parameters ? "   " + grouped(block.parameters) + " numbers" + (block.indices.size() > 1 ? " each" : "") : "";
-      text_ += "  " + head + "[" + (block.parts.empty() ? std::to_string(block.operators) + " operators" : join(block.parts)) + "]" + tail + "\n";
+      std::string head =
+          block.indices.empty() ? "" : std::to_string(block.indices.size()) + " x " + escaped(block.path) + ": ";
+      std::string tail =
+          block.parameters ? "   " + grouped(block.parameters) + " numbers" + (block.indices.size() > 1 ? " each" : "")
+                           : "";
+      text_ += "  " + head + "[" +
+               (block.parts.empty() ? std::to_string(block.operators) + " operators" : join(block.parts)) + "]" + tail +
+               "\n";
     }
     if (!repeats)
       text_ += "  no repeated block: the graph names no modules\n";
@@ -106,11 +112,13 @@ private:
     if (nodes)
       line("ONNX", grouped(nodes) + " nodes: " + countsText(report_.graphOperators, all));
     for (OperatorKind kind : {OperatorKind::Native, OperatorKind::Idiom, OperatorKind::Plain}) {
-      std::string counts = countsText(report_.operators, [&](const OperatorCount &count) { return count.kind == kind; });
+      std::string counts =
+          countsText(report_.operators, [&](const OperatorCount &count) { return count.kind == kind; });
       if (!counts.empty())
         line(std::string(report::text(kind)).c_str(), counts);
     }
-    std::string missing = countsText(report_.graphOperators, [](const OperatorCount &count) { return !count.supported; });
+    std::string missing =
+        countsText(report_.graphOperators, [](const OperatorCount &count) { return !count.supported; });
     if (!missing.empty())
       line("unsupported", missing);
   }
@@ -126,8 +134,9 @@ private:
         tied.push_back(escaped(parameter.name) + " = " + join(parameter.aliases, " = "));
     }
     text_ += "\n";
-    line("parameters", grouped(static_cast<int64_t>(report_.parameters.size())) + " tensors, " + grouped(report_.elements(false)) + " numbers; " +
-                           grouped(static_cast<int64_t>(trained)) + " tensors train, " + grouped(report_.elements(true)) + " numbers");
+    line("parameters", grouped(static_cast<int64_t>(report_.parameters.size())) + " tensors, " +
+                           grouped(report_.elements(false)) + " numbers; " + grouped(static_cast<int64_t>(trained)) +
+                           " tensors train, " + grouped(report_.elements(true)) + " numbers");
     if (!tied.empty())
       line("tied", join(tied, "; "));
     if (!frozen.empty()) {
@@ -139,15 +148,18 @@ private:
 
   void costs() {
     double tokens = static_cast<double>(report_.sequences) * static_cast<double>(report_.tokens);
-    line("per token", flopsText(static_cast<double>(report_.flops) / tokens) + " forward, about three times that to train; " +
-                          bytesText(static_cast<double>(report_.operatorBytes) / tokens) + " moved forward if no operators were fused (" + std::to_string(report_.sequences) +
-                          " x " + std::to_string(report_.tokens) + " tokens)");
+    line("per token", flopsText(static_cast<double>(report_.flops) / tokens) +
+                          " forward, about three times that to train; " +
+                          bytesText(static_cast<double>(report_.operatorBytes) / tokens) +
+                          " moved forward if no operators were fused (" + std::to_string(report_.sequences) + " x " +
+                          std::to_string(report_.tokens) + " tokens)");
   }
 
   void batch() {
     if (const auto &difference = report_.difference)
-      line("batch", "largest difference of log-probs " + format("%.3g", difference->largest) + " at sequence " + std::to_string(difference->sequence) + ", token " +
-                        std::to_string(difference->token) + ", over " + grouped(difference->compared) + " tokens (" + escaped(difference->reference) + ")");
+      line("batch", "largest difference of log-probs " + format("%.3g", difference->largest) + " at sequence " +
+                        std::to_string(difference->sequence) + ", token " + std::to_string(difference->token) +
+                        ", over " + grouped(difference->compared) + " tokens (" + escaped(difference->reference) + ")");
   }
 
   void unsupported() {
@@ -155,7 +167,8 @@ private:
       return;
     text_ += "\nnot supported: " + std::to_string(report_.faults.faults().size()) + " faults\n";
     for (const Fault &fault : report_.faults.faults()) {
-      text_ += "  " + escaped(fault.place, 600) + "\n    " + std::string(name(fault.code)) + ": " + escaped(fault.message, 600) + "\n";
+      text_ += "  " + escaped(fault.place, 600) + "\n    " + std::string(name(fault.code)) + ": " +
+               escaped(fault.message, 600) + "\n";
       if (!fault.hint.empty())
         text_ += "    nearest: " + escaped(fault.hint, 600) + "\n";
     }
@@ -173,7 +186,8 @@ private:
 
   void next() {
     if (!report_.faults.isOk()) {
-      text_ += "\nnext: change what is listed under 'not supported', in the model or in its export, then run this again\n";
+      text_ +=
+          "\nnext: change what is listed under 'not supported', in the model or in its export, then run this again\n";
       return;
     }
     text_ += "\nnext: save this as recipe.toml, change what you like, then\n"
@@ -188,15 +202,22 @@ private:
 Json faultsJson(const Status &status) {
   Json faults = Json::array();
   for (const Fault &fault : status.faults())
-    faults.push_back({{"code", name(fault.code)}, {"place", fault.place}, {"message", fault.message}, {"hint", fault.hint}});
+    faults.push_back(
+        {{"code", name(fault.code)}, {"place", fault.place}, {"message", fault.message}, {"hint", fault.hint}});
   return faults;
 }
 
 Json toJson(const PortReport &report) {
-  Json blocks = Json::array(), graphOperators = Json::object(), operators = Json::array(), parameters = Json::array(), unsupported = Json::object();
+  Json blocks = Json::array(), graphOperators = Json::object(), operators = Json::array(), parameters = Json::array(),
+       unsupported = Json::object();
   for (const ReportBlock &block : report.blocks)
-    blocks.push_back({{"path", block.path}, {"count", block.indices.size()}, {"indices", block.indices}, {"parts", block.parts},
-                      {"operators", block.operators}, {"parameters", block.parameters}, {"flops", block.flops}});
+    blocks.push_back({{"path", block.path},
+                      {"count", block.indices.size()},
+                      {"indices", block.indices},
+                      {"parts", block.parts},
+                      {"operators", block.operators},
+                      {"parameters", block.parameters},
+                      {"flops", block.flops}});
   for (const OperatorCount &count : report.graphOperators) {
     graphOperators[count.name] = count.count;
     if (!count.supported)
@@ -205,11 +226,29 @@ Json toJson(const PortReport &report) {
   for (const OperatorCount &count : report.operators)
     operators.push_back({{"name", count.name}, {"count", count.count}, {"kind", report::text(count.kind)}});
   for (const ReportParameter &parameter : report.parameters)
-    parameters.push_back({{"name", parameter.name}, {"aliases", parameter.aliases}, {"shape", parameter.shape}, {"elements", parameter.elements}, {"trained", parameter.trained}});
-  Json out = {{"graph", report.graph}, {"format", report.format}, {"bytes", report.bytes}, {"weights", report.weights}, {"producer", report.producer},
-              {"ir_version", report.irVersion}, {"opsets", report.opsets}, {"metadata", report.metadata}, {"inputs", report.inputs}, {"outputs", report.outputs},
-              {"supported", report.faults.isOk()}, {"sequences", report.sequences}, {"tokens", report.tokens}, {"blocks", blocks},
-              {"graph_operators", graphOperators}, {"unsupported_operators", unsupported}, {"operators", operators}, {"parameters", parameters}};
+    parameters.push_back({{"name", parameter.name},
+                          {"aliases", parameter.aliases},
+                          {"shape", parameter.shape},
+                          {"elements", parameter.elements},
+                          {"trained", parameter.trained}});
+  Json out = {{"graph", report.graph},
+              {"format", report.format},
+              {"bytes", report.bytes},
+              {"weights", report.weights},
+              {"producer", report.producer},
+              {"ir_version", report.irVersion},
+              {"opsets", report.opsets},
+              {"metadata", report.metadata},
+              {"inputs", report.inputs},
+              {"outputs", report.outputs},
+              {"supported", report.faults.isOk()},
+              {"sequences", report.sequences},
+              {"tokens", report.tokens},
+              {"blocks", blocks},
+              {"graph_operators", graphOperators},
+              {"unsupported_operators", unsupported},
+              {"operators", operators},
+              {"parameters", parameters}};
   if (report.imported) {
     double tokens = static_cast<double>(report.sequences) * static_cast<double>(report.tokens);
     out["elements"] = report.elements(false);
@@ -218,8 +257,11 @@ Json toJson(const PortReport &report) {
     out["bytes_per_token"] = static_cast<double>(report.operatorBytes) / tokens;
   }
   if (const auto &difference = report.difference)
-    out["batch"] = {{"largest_logprob_difference", difference->largest}, {"sequence", difference->sequence}, {"token", difference->token},
-                    {"compared", difference->compared}, {"reference", difference->reference}};
+    out["batch"] = {{"largest_logprob_difference", difference->largest},
+                    {"sequence", difference->sequence},
+                    {"token", difference->token},
+                    {"compared", difference->compared},
+                    {"reference", difference->reference}};
   out["errors"] = faultsJson(report.faults);
   out["notes"] = report.notes;
   if (report.faults.isOk())
@@ -240,12 +282,17 @@ Result<int> port(const PortOptions &options, const Shell &shell) {
 } // namespace
 
 void addPort(CLI::App &app, Shell &shell) {
-  CLI::App *command = app.add_subcommand("port", "Read a model's graph: what it is made of, what is unsupported, what to do next");
+  CLI::App *command =
+      app.add_subcommand("port", "Read a model's graph: what it is made of, what is unsupported, what to do next");
   auto options = std::make_shared<PortOptions>();
   command->add_option("MODEL", options->graph, "Graph (.onnx, .mlir, .mlirbc)")->required();
-  command->add_option("--weights", options->weights, "Checkpoint; default: model.safetensors, its index, or weights.safetensors beside the graph");
-  command->add_option("--batch", options->batch, "Batch (safetensors): run it, and compare with its logits or those of expected.safetensors beside it");
-  command->add_option("--sequences", options->sequences, "Rows that symbolic axes are bound to")->check(CLI::Range(1, 65536));
+  command->add_option("--weights", options->weights,
+                      "Checkpoint; default: model.safetensors, its index, or weights.safetensors beside the graph");
+  command->add_option(
+      "--batch", options->batch,
+      "Batch (safetensors): run it, and compare with its logits or those of expected.safetensors beside it");
+  command->add_option("--sequences", options->sequences, "Rows that symbolic axes are bound to")
+      ->check(CLI::Range(1, 65536));
   command->add_option("--tokens", options->tokens, "Tokens of a row, likewise")->check(CLI::Range(2, 1048576));
   shell.addFlags(*command);
   command->callback([options, &shell] { shell.action = [options, &shell] { return port(*options, shell); }; });

@@ -1,7 +1,7 @@
 // The port report of the ten dense models, and of graphs that cannot be imported.
+#include "passes/report/PortReport.h"
 #include "dialects/rl/RLDialect.h"
 #include "frontends/recipe/Recipe.h"
-#include "passes/report/PortReport.h"
 #include "test/frontends/onnx/ModelBuilder.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -115,7 +115,8 @@ TEST_P(DenseModels, theRecipeIsSound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DenseModels,
-                         testing::Values("cohere", "gemma3_text", "gpt2", "gpt_neox", "granite", "llama", "olmo2", "opt", "phi3", "qwen3"),
+                         testing::Values("cohere", "gemma3_text", "gpt2", "gpt_neox", "granite", "llama", "olmo2",
+                                         "opt", "phi3", "qwen3"),
                          [](const auto &info) { return std::string(info.param); });
 
 class WrittenModel : public testing::Test {
@@ -133,8 +134,10 @@ protected:
 using namespace onnx::test;
 
 TEST_F(WrittenModel, allUnsupportedOperatorsAreReportedWithTheirPlace) {
-  Message first = node("Conv", {"x", "x"}, {"a"}, {}, "", "conv").message(9, property("namespace", ": M/model.layers.0: Layer/model.layers.0.conv: Conv/node"));
-  std::string path = write(model(graph({.nodes = {first, node("Relu", {"a"}, {"b"}), node("Det", {"b"}, {"y"}, {}, "", "det")}})));
+  Message first = node("Conv", {"x", "x"}, {"a"}, {}, "", "conv")
+                      .message(9, property("namespace", ": M/model.layers.0: Layer/model.layers.0.conv: Conv/node"));
+  std::string path =
+      write(model(graph({.nodes = {first, node("Relu", {"a"}, {"b"}), node("Det", {"b"}, {"y"}, {}, "", "det")}})));
   auto report = reportOn({.graph = path});
   ASSERT_TRUE(report.isOk()) << report.status().text();
   EXPECT_FALSE(report->imported);
@@ -153,7 +156,8 @@ TEST_F(WrittenModel, allUnsupportedOperatorsAreReportedWithTheirPlace) {
 }
 
 TEST_F(WrittenModel, operatorsOfOtherDomainsAndUnknownOnesAreReportedTogether) {
-  Message m = model(graph({.nodes = {node("FusedMatMul", {"x", "x"}, {"a"}, {}, "com.microsoft", "fused"), node("Det", {"a"}, {"y"}, {}, "", "det")}}));
+  Message m = model(graph({.nodes = {node("FusedMatMul", {"x", "x"}, {"a"}, {}, "com.microsoft", "fused"),
+                                     node("Det", {"a"}, {"y"}, {}, "", "det")}}));
   m.message(8, opset("com.microsoft", 1));
   auto report = reportOn({.graph = write(m)});
   ASSERT_TRUE(report.isOk()) << report.status().text();

@@ -1,8 +1,8 @@
 // Peaks, uses and kinds, on a program that was compiled for it.
+#include "passes/report/ProgramReport.h"
 #include "dialects/rl/RLDialect.h"
 #include "passes/codegen/Passes.h"
 #include "passes/lower/Lower.h"
-#include "passes/report/ProgramReport.h"
 #include "runtime/program/Program.h"
 #include "runtime/program/ProgramFile.h"
 

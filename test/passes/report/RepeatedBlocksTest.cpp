@@ -93,7 +93,8 @@ TEST(RepeatedBlocks, withoutPathsNothingRepeats) {
 }
 
 TEST(RepeatedBlocks, namesThatOnlyContainDigitsAreNoIndices) {
-  std::vector<BlockNode> nodes = {{"layer1.fc2", "product", {}, false}, {"layer2.99999999999999999999", "product", {}, false}};
+  std::vector<BlockNode> nodes = {{"layer1.fc2", "product", {}, false},
+                                  {"layer2.99999999999999999999", "product", {}, false}};
   for (const Block &block : findRepeatedBlocks(nodes))
     EXPECT_FALSE(block.repeats());
 }
