@@ -6,7 +6,7 @@
 #include "frontends/mlir/ReadModule.h"
 #include "frontends/onnx/import/Import.h"
 #include "frontends/weights/Binding.h"
-#include "passes/import/FoldConstants.h"
+#include "passes/import/Passes.h"
 #include "runtime/program/Hash.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -258,7 +258,8 @@ Status GraphImporter::mergeTied() {
 
 Status GraphImporter::runPasses() {
   DiagnosticCollector diagnostics(context_, Code::Internal, place_);
-  foldConstants(forward());
+  if (failed(runImportPasses(forward())))
+    return diagnostics.take("the import passes");
   for (std::string &note : diagnostics.takeNotes())
     out_.notes.push_back(std::move(note));
   return Status::ok();

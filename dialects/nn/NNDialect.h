@@ -32,6 +32,13 @@ namespace graft::nn {
 /// (Elementwise.cpp).
 void registerDialects(mlir::DialectRegistry &registry);
 
+/// True for operators that work element by element on tensors of one shape, with at least one operand; false for null.
+inline bool isElementwise(mlir::Operation *op) {
+  if (!op || op->getNumOperands() == 0 || op->getNumResults() != 1)
+    return false;
+  return llvm::isa<SigmoidOp, SoftplusOp>(op) || mlir::OpTrait::hasElementwiseMappableTraits(op);
+}
+
 /// The static shape of a ranked tensor value.
 inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) {
   return llvm::cast<mlir::RankedTensorType>(value.getType()).getShape();

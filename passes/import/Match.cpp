@@ -47,12 +47,6 @@ Scaled stripFactors(Value value) {
   }
 }
 
-bool isElementwise(Operation *op) {
-  if (!op || op->getNumOperands() == 0 || op->getNumResults() != 1)
-    return false;
-  return isa<nn::SigmoidOp, nn::SoftplusOp>(op) || OpTrait::hasElementwiseMappableTraits(op);
-}
-
 Value cloneElementwise(OpBuilder &builder, Operation *op, ValueRange operands) {
   OperationState state(op->getLoc(), op->getName());
   state.addOperands(operands);

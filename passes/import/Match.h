@@ -18,9 +18,6 @@ struct Scaled {
 /// Strips all factors that are numbers.
 Scaled stripFactors(mlir::Value value);
 
-/// Operator on tensors of one shape that works element by element (of arith, math or nn), with at least one operand.
-bool isElementwise(mlir::Operation *op);
-
 /// The same element-wise operator on other operands, with results of their shape.
 mlir::Value cloneElementwise(mlir::OpBuilder &builder, mlir::Operation *op, mlir::ValueRange operands);
 

@@ -150,7 +150,7 @@ bool isTruthOfArgument(Operation *op) {
 }
 
 bool isFollowed(Operation *op) {
-  return isView(op) || isa<nn::ConcatOp, nn::GatherOp>(op) || (isElementwise(op) && isa<nn::EvaluateOpInterface>(op));
+  return isView(op) || isa<nn::ConcatOp, nn::GatherOp>(op) || (nn::isElementwise(op) && isa<nn::EvaluateOpInterface>(op));
 }
 
 } // namespace
@@ -190,7 +190,7 @@ const llvm::SmallBitVector &PointEvaluation::varying(Value value) {
         out[d < axis ? d : d + indexRank - 1] = data[d];
     for (int64_t d = 0; d < indexRank; ++d)
       out[axis + d] = indices[d];
-  } else if (isElementwise(op)) {
+  } else if (nn::isElementwise(op)) {
     out.reset();
     for (Value operand : op->getOperands())
       out |= varying(operand);
@@ -243,7 +243,7 @@ std::optional<PointValues> PointEvaluation::evaluate(Value value, const Points &
     return evaluateGather(op, points);
   if (isa<nn::ConcatOp>(op))
     return evaluateConcat(op, points);
-  if (isElementwise(op) && isa<nn::EvaluateOpInterface>(op))
+  if (nn::isElementwise(op) && isa<nn::EvaluateOpInterface>(op))
     return evaluateElementwise(op, points);
   return refuse(value);
 }

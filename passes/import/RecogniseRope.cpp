@@ -91,7 +91,7 @@ Value Tables::build(Value table, Pairing pairing, int depth) {
     return half ? Value(nn::GatherOp::create(builder, op->getLoc(), type, half, gather.getIndices(), gather.getAxis()))
                 : Value();
   }
-  if (!isElementwise(op))
+  if (!nn::isElementwise(op))
     return {};
   SmallVector<Value> operands;
   for (Value operand : op->getOperands()) {

@@ -135,7 +135,7 @@ struct SinkBelowElementwise final : RewritePattern {
   explicit SinkBelowElementwise(MLIRContext *context) : RewritePattern(MatchAnyOpTypeTag(), 1, context) {}
 
   LogicalResult matchAndRewrite(Operation *op, PatternRewriter &rewriter) const override {
-    if (!isElementwise(op))
+    if (!nn::isElementwise(op))
       return rewriter.notifyMatchFailure(op, "not element-wise");
     Operation *view = nullptr;
     for (Value operand : op->getOperands()) {

@@ -49,16 +49,11 @@ bool feedsLibrary(Value value) {
   return llvm::any_of(value.getUsers(), [](Operation *user) {
     if (isView(user))
       return feedsLibrary(user->getResult(0));
-    return !isElementwise(user) && !isa<nn::ReduceOp>(user);
+    return !nn::isElementwise(user) && !isa<nn::ReduceOp>(user);
   });
 }
 
 } // namespace
-
-bool isElementwise(Operation *op) {
-  return isa<arith::ArithDialect, math::MathDialect>(op->getDialect()) && op->getNumResults() == 1 &&
-         op->getNumOperands() > 0;
-}
 
 class GroupBuilder {
 public:
@@ -133,7 +128,7 @@ std::optional<Role> GroupBuilder::classify(Operation *op) {
     return feedsLibrary(op->getResult(0)) ? Role::Member : Role::Virtual;
   if (isa<nn::ReduceOp>(op))
     return Role::Member;
-  if (isElementwise(op))
+  if (nn::isElementwise(op))
     return isVirtual(op) ? Role::Virtual : Role::Member;
   if (isa<nn::ContractOp, nn::ConcatOp, nn::PadOp, nn::GatherOp, nn::ScatterAddOp, nn::GatherElementsOp,
           nn::ScatterElementsAddOp>(op))

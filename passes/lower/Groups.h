@@ -60,7 +60,5 @@ private:
   llvm::DenseMap<mlir::Value, int> levels_;
 };
 
-/// True for arith, math and nn operators that work element by element on tensors of one shape.
-bool isElementwise(mlir::Operation *op);
 
 } // namespace graft

@@ -154,7 +154,7 @@ LogicalResult EntryLowering::bindGradients() {
     Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
     Operation *op = value.getDefiningOp();
     bool direct =
-        op && value.hasOneUse() && (isa<nn::ContractOp, nn::ScatterAddOp, nn::ReduceOp>(op) || isElementwise(op));
+        op && value.hasOneUse() && (isa<nn::ContractOp, nn::ScatterAddOp, nn::ReduceOp>(op) || nn::isElementwise(op));
     if (direct)
       accumulateInto(value, place);
     gradients_.push_back({value, place, direct});

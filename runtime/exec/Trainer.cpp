@@ -313,6 +313,9 @@ Result<TrainResult> train(Session &session, const RunDirectory &directory, const
     return Status::error(Code::Usage, "the program has no optimizer: nothing trains");
   StepRunner runner(session, std::move(settings));
   GRAFT_ASSIGN_OR_RETURN(TrainData data, TrainData::read(options.rollouts, options.steps, runner));
+  // From here on the folder holds a run: a fault of the data leaves it free for the next attempt.
+  if (const auto *recipe = session.program().root().recipe())
+    GRAFT_RETURN_IF_ERROR(directory.writeRecipe(recipe->string_view()));
   GRAFT_ASSIGN_OR_RETURN(JsonLinesWriter events, directory.openEvents());
   return Training(session, directory, options, std::move(runner), std::move(data), std::move(events)).run();
 }

@@ -36,9 +36,10 @@ struct TrainResult {
   std::vector<std::string> notes;
 };
 
-/// Trains in `directory`; if it holds checkpoints, on from the newest that is sound. Faults of the rollouts, all of
-/// them, before anything is computed. Errors later: Usage (a run of other rollouts or another program), Failed with the
-/// step's number (numbers that are not finite, disk; nothing is saved then), Interrupted after a checkpoint was saved.
+/// Trains in `directory`, where recipe.toml is written from the program as soon as the data are known to be sound; if
+/// it holds checkpoints, on from the newest that is sound. Faults of the rollouts, all of them, before anything is
+/// computed. Errors later: Usage (a run of other rollouts or another program), Failed with the step's number (numbers
+/// that are not finite, disk; nothing is saved then), Interrupted after a checkpoint was saved.
 Result<TrainResult> train(Session &session, const RunDirectory &directory, const TrainOptions &options);
 
 } // namespace graft

@@ -16,7 +16,10 @@ void addHelp(CLI::App &app, Shell &shell) {
   command->add_option("COMMAND", *topic, "What to explain");
   command->callback([&app, &shell, topic] {
     shell.action = [&app, topic]() -> Result<int> {
-      CLI::App *chosen = topic->empty() ? &app : app.get_subcommand_no_throw(*topic);
+      CLI::App *chosen = topic->empty() ? &app : nullptr;
+      for (CLI::App *candidate : app.get_subcommands([](CLI::App *) { return true; }))
+        if (candidate->get_name() == *topic)
+          chosen = candidate;
       if (!chosen)
         return Status::error(Code::Usage, "there is no command '" + escaped(*topic) + "'", "", "'graft help' lists them");
       std::cout << chosen->help();
