@@ -126,15 +126,15 @@ bool Describer::isResidual(arith::AddFOp add) const {
     return value;
   };
   auto passes = [&](Value stream, Value branch) {
-    SetVector<std::pair<Operation *, bool>> seen;
+    SetVector<std::pair<Operation *, int>> seen;
     auto push = [&](Operation *op, bool product) {
       if (op && inside_.contains(op))
-        seen.insert({op, product});
+        seen.insert({op, product ? 1 : 0});
     };
     push(branch.getDefiningOp(), false);
     for (size_t i = 0; i < seen.size(); ++i) {
-      auto [op, product] = seen[i];
-      product = product || isa<nn::ContractOp, nn::AttentionOp>(op);
+      auto [op, behindProduct] = seen[i];
+      bool product = behindProduct || isa<nn::ContractOp, nn::AttentionOp>(op);
       for (Value operand : op->getOperands()) {
         if (product && source(operand) == stream)
           return true;
@@ -183,7 +183,7 @@ std::string activationOf(const SetVector<Operation *> &operators) {
     return "gelu";
   if (has([](Operation *op) { return isa<math::TanhOp>(op); }))
     return "gelu_tanh";
-  if (has([](Operation *op) { return isa<arith::MaximumFOp>(op); }))
+  if (has([](Operation *op) { return isa<arith::MaximumFOp, arith::MaxNumFOp, arith::SelectOp>(op); }))
     return "relu";
   if (has([](Operation *op) { return isa<nn::SoftplusOp>(op); }))
     return "softplus";

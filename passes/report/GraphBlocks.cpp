@@ -58,11 +58,14 @@ private:
       text << " " << properties;
     for (Type type : op.getResultTypes())
       text << " " << print(type);
-    node.shared = true;
+    node.shared = node.constant = true;
     for (Value operand : op.getOperands()) {
       Operation *source = operand.getDefiningOp();
       node.shared &= !source || !reached_.contains(source);
-      if (auto found = source ? index_.find(source) : index_.end(); found != index_.end())
+      auto found = source ? index_.find(source) : index_.end();
+      node.constant &= found != index_.end() ? nodes[found->second].constant
+                                             : isa_and_nonnull<rl::ParameterOp, arith::ConstantOp>(source);
+      if (found != index_.end())
         node.operands.push_back(found->second);
       else
         text << " " << (source ? source->getName().getStringRef() : "argument") << " " << print(operand.getType());
@@ -71,6 +74,7 @@ private:
     node.path = modulePath(op.getLoc());
     if (node.path.empty())
       node.path = parameterPath(&op);
+    node.constant &= !node.shared;
     if (!node.shared)
       reached_.insert(&op);
     index_[&op] = static_cast<int>(nodes.size());
@@ -78,7 +82,7 @@ private:
     operators.push_back(&op);
   }
 
-  llvm::SmallPtrSet<Operation *, 64> reached_; ///< by a weight
+  llvm::SmallPtrSet<Operation *, 32> reached_; ///< by a weight
   llvm::DenseMap<Operation *, int> index_;
 };
 
@@ -88,7 +92,8 @@ std::vector<std::string> countParts(const onnx::Graph &graph, const std::vector<
   for (int member : members)
     ++counts[graph.nodes[member].op];
   std::vector<std::pair<std::string_view, int64_t>> sorted(counts.begin(), counts.end());
-  std::stable_sort(sorted.begin(), sorted.end(), [](const auto &a, const auto &b) { return a.second > b.second; });
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto &a, const auto &b) { return std::pair(-a.second, a.first) < std::pair(-b.second, b.first); });
   std::vector<std::string> parts;
   for (const auto &[op, count] : sorted)
     parts.push_back(std::to_string(count) + " " + escaped(op, 60));
@@ -155,7 +160,7 @@ std::vector<ReportBlock> graphBlocks(const onnx::Graph &graph) {
     BlockNode out;
     out.path = onnx::modulePath(node);
     out.content = std::string(node.domain) + "::" + std::string(node.op);
-    out.shared = true;
+    out.shared = out.constant = true;
     for (std::string_view input : node.inputs) {
       if (auto weight = weights.find(input); weight != weights.end()) {
         out.shared = false;
@@ -165,12 +170,16 @@ std::vector<ReportBlock> graphBlocks(const onnx::Graph &graph) {
         if (out.path.empty())
           out.path = std::string(input);
       } else if (auto found = producer.find(input); found != producer.end()) {
+        const BlockNode &source = nodes[found->second];
         out.operands.push_back(found->second);
-        out.shared &= nodes[found->second].shared;
+        out.shared &= source.shared;
+        out.constant &= source.constant || (source.shared && source.operands.empty()); // or an ONNX constant
       } else {
         out.content += " input";
+        out.constant = false;
       }
     }
+    out.constant &= !out.shared;
     for (std::string_view name : node.outputs)
       producer.emplace(name, static_cast<int>(nodes.size()));
     nodes.push_back(std::move(out));

@@ -1,6 +1,7 @@
 #include "passes/report/PortReport.h"
 
 #include "dialects/nn/NNDialect.h"
+#include "dialects/rl/RLDialect.h"
 #include "frontends/mlir/ReadModule.h"
 #include "frontends/onnx/Parse.h"
 #include "frontends/onnx/import/Import.h"
@@ -45,8 +46,9 @@ const Structured *findStructured(StringRef name) {
 }
 
 void sortCounts(std::vector<OperatorCount> &counts) {
-  std::stable_sort(counts.begin(), counts.end(),
-                   [](const OperatorCount &a, const OperatorCount &b) { return a.count > b.count; });
+  std::sort(counts.begin(), counts.end(), [](const OperatorCount &a, const OperatorCount &b) {
+    return a.count != b.count ? a.count > b.count : a.name < b.name;
+  });
 }
 
 std::string weightsBeside(const std::string &graph) {
@@ -105,7 +107,7 @@ private:
   Status compare();
   Result<std::vector<double>> values(const std::string &name);
 
-  func::FuncOp forward() const { return module_->lookupSymbol<func::FuncOp>("forward"); }
+  func::FuncOp forward() { return module_->lookupSymbol<func::FuncOp>("forward"); }
 
   const PortOptions &options_;
   MLIRContext &context_;

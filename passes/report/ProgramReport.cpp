@@ -74,8 +74,8 @@ std::vector<PeakMemory> peakMemory(const schema::Program &program) {
       const schema::Buffer &buffer = *program.buffers()->Get(i);
       return buffer.first() > peak.time || buffer.last() < peak.time;
     });
-    std::stable_sort(peak.live.begin(), peak.live.end(), [&](uint32_t a, uint32_t b) {
-      return program.buffers()->Get(a)->size() > program.buffers()->Get(b)->size();
+    std::sort(peak.live.begin(), peak.live.end(), [&](uint32_t a, uint32_t b) {
+      return std::pair(-program.buffers()->Get(a)->size(), a) < std::pair(-program.buffers()->Get(b)->size(), b);
     });
     out.push_back(std::move(peak));
   }

@@ -30,17 +30,66 @@ std::optional<Instance> instanceOf(std::string_view path) {
   return std::nullopt;
 }
 
-/// The instance of every node; absent: outside of all. Users come after their operands, so one walk backwards suffices.
-std::vector<std::optional<Instance>> assign(std::span<const BlockNode> nodes) {
+using Assignment = std::vector<std::optional<Instance>>;
+
+/// For every node of the main line, the number of values that are alive after it. Views of weights are no values here.
+std::vector<int> crossingValues(std::span<const BlockNode> nodes, const std::vector<bool> &onLine) {
+  std::vector<size_t> lastUse(nodes.size(), 0);
+  for (size_t i = 0; i < nodes.size(); ++i)
+    for (int operand : nodes[i].operands)
+      lastUse[operand] = i;
+  std::vector<int> ends(nodes.size() + 1), out(nodes.size());
+  int alive = 0;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    alive -= ends[i];
+    if (onLine[i] && lastUse[i] > i) {
+      ++alive;
+      ++ends[lastUse[i]];
+    }
+    out[i] = alive;
+  }
+  return out;
+}
+
+/// Nodes without a path, by the nodes with one before and after them in program order.
+void assignBetween(std::span<const BlockNode> nodes, const std::vector<bool> &onLine, Assignment &out) {
+  std::vector<int> crossing = crossingValues(nodes, onLine);
+  std::vector<size_t> open; // since the last node with a path, and that node itself
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!onLine[i])
+      continue;
+    if (nodes[i].path.empty()) {
+      open.push_back(i);
+      continue;
+    }
+    bool first = open.empty() || nodes[open[0]].path.empty();
+    auto narrowest =
+        std::min_element(open.begin(), open.end(), [&](size_t a, size_t b) { return crossing[a] < crossing[b]; });
+    for (auto it = open.begin(); it != open.end(); ++it)
+      if (nodes[*it].path.empty())
+        out[*it] = !first && it <= narrowest ? out[open[0]] : out[i];
+    open = {i};
+  }
+  for (size_t i : open)
+    if (nodes[i].path.empty() && !nodes[open[0]].path.empty())
+      out[i] = out[open[0]];
+}
+
+/// The instance of every node; absent: outside of all.
+Assignment assign(std::span<const BlockNode> nodes) {
+  Assignment out(nodes.size());
+  std::vector<bool> onLine(nodes.size());
   std::vector<int> firstUser(nodes.size(), -1);
-  for (size_t i = nodes.size(); i-- > 0;)
+  for (size_t i = nodes.size(); i-- > 0;) {
+    onLine[i] = !nodes[i].shared && !nodes[i].constant;
     for (int operand : nodes[i].operands)
       firstUser[operand] = static_cast<int>(i);
-  std::vector<std::optional<Instance>> out(nodes.size());
-  for (size_t i = nodes.size(); i-- > 0;)
     if (!nodes[i].path.empty())
       out[i] = instanceOf(nodes[i].path);
-    else if (firstUser[i] >= 0)
+  }
+  assignBetween(nodes, onLine, out);
+  for (size_t i = nodes.size(); i-- > 0;)
+    if (nodes[i].constant && nodes[i].path.empty() && firstUser[i] >= 0)
       out[i] = out[firstUser[i]];
   return out;
 }
@@ -107,8 +156,7 @@ std::vector<Block> findRepeatedBlocks(std::span<const BlockNode> nodes) {
     blocks[found->second].indices.push_back(instance.index);
     blocks[found->second].nodes.push_back(std::move(list));
   }
-  std::stable_sort(blocks.begin(), blocks.end(),
-                   [](const Block &a, const Block &b) { return a.nodes[0][0] < b.nodes[0][0]; });
+  std::sort(blocks.begin(), blocks.end(), [](const Block &a, const Block &b) { return a.nodes[0][0] < b.nodes[0][0]; });
   return blocks;
 }
 

@@ -1,8 +1,8 @@
 // Finds the repeated blocks of a graph ("30 x model.layers.N") from module paths and structure, knowing no model.
 //
 // A path with a number in it ("model.layers.3.mlp") names an instance: index 3 of the container "model.layers" (the
-// outermost number counts). Exporters lose the path of many nodes, so a node without one belongs where its first user
-// belongs. Instances whose nodes agree one by one (what they do, where their operands come from) are the same block.
+// outermost number counts). Exporters lose the path of many nodes: those between nodes of two instances are cut where the
+// fewest values cross, which is where only the residual stream does. Instances whose nodes agree one by one (what they do, where their operands come from) are the same block.
 // Nodes that no weight reaches (positions, masks) belong to nobody: exporters compute them once, in the first block
 // that needs them, and that block would look unlike the others.
 #pragma once
@@ -19,6 +19,7 @@ struct BlockNode {
   std::string content;       ///< what the node does, without names: kind, attributes, types, operands that are no nodes
   std::vector<int> operands; ///< nodes before this one, in order
   bool shared = false;       ///< no weight reaches it
+  bool constant = false;     ///< only weights reach it: a view of one; without a path it belongs to its first user
 };
 
 /// Instances of equal structure, or one stretch of nodes between instances.

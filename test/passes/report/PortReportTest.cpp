@@ -19,7 +19,10 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-Result<PortReport> reportOn(const PortOptions &options) {
+Result<PortReport> reportOn(const std::string &graph, const std::string &batch = "") {
+  PortOptions options;
+  options.graph = graph;
+  options.batch = batch;
   mlir::DialectRegistry registry;
   rl::registerDialects(registry);
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
@@ -50,7 +53,7 @@ protected:
 };
 
 TEST_P(DenseModels, everyLayerIsABlockAndNothingIsUnsupported) {
-  auto report = reportOn({.graph = (folder / "model.onnx").string()});
+  auto report = reportOn((folder / "model.onnx").string());
   ASSERT_TRUE(report.isOk()) << report.status().text();
   EXPECT_TRUE(report->faults.isOk()) << report->faults.text();
   EXPECT_TRUE(report->imported);
@@ -77,7 +80,7 @@ TEST_P(DenseModels, everyLayerIsABlockAndNothingIsUnsupported) {
 }
 
 TEST_P(DenseModels, operatorsAreCounted) {
-  auto report = reportOn({.graph = (folder / "model.onnx").string()});
+  auto report = reportOn((folder / "model.onnx").string());
   ASSERT_TRUE(report.isOk());
   auto info = llvm::json::parse(readText(folder / "info.json"));
   const llvm::json::Object &graph = *info->getAsObject()->getObject("graph");
@@ -97,7 +100,7 @@ TEST_P(DenseModels, operatorsAreCounted) {
 }
 
 TEST_P(DenseModels, theBatchAgreesWithTheExporter) {
-  auto report = reportOn({.graph = (folder / "model.onnx").string(), .batch = (folder / "batch.safetensors").string()});
+  auto report = reportOn((folder / "model.onnx").string(), (folder / "batch.safetensors").string());
   ASSERT_TRUE(report.isOk()) << report.status().text();
   ASSERT_TRUE(report->difference) << (report->notes.empty() ? "" : report->notes.back());
   // The reference was stored in float32: log-probs of about 6 are known to 5e-7, logits to about as much.
@@ -107,7 +110,7 @@ TEST_P(DenseModels, theBatchAgreesWithTheExporter) {
 }
 
 TEST_P(DenseModels, theRecipeIsSound) {
-  auto report = reportOn({.graph = (folder / "model.onnx").string()});
+  auto report = reportOn((folder / "model.onnx").string());
   ASSERT_TRUE(report.isOk());
   auto recipe = parseRecipe(recipeFor(*report), "recipe.toml");
   ASSERT_TRUE(recipe.isOk()) << recipe.status().text();
@@ -138,7 +141,7 @@ TEST_F(WrittenModel, allUnsupportedOperatorsAreReportedWithTheirPlace) {
                       .message(9, property("namespace", ": M/model.layers.0: Layer/model.layers.0.conv: Conv/node"));
   std::string path =
       write(model(graph({.nodes = {first, node("Relu", {"a"}, {"b"}), node("Det", {"b"}, {"y"}, {}, "", "det")}})));
-  auto report = reportOn({.graph = path});
+  auto report = reportOn(path);
   ASSERT_TRUE(report.isOk()) << report.status().text();
   EXPECT_FALSE(report->imported);
   EXPECT_EQ(report->faults.exitCode(), 3);
@@ -159,7 +162,7 @@ TEST_F(WrittenModel, operatorsOfOtherDomainsAndUnknownOnesAreReportedTogether) {
   Message m = model(graph({.nodes = {node("FusedMatMul", {"x", "x"}, {"a"}, {}, "com.microsoft", "fused"),
                                      node("Det", {"a"}, {"y"}, {}, "", "det")}}));
   m.message(8, opset("com.microsoft", 1));
-  auto report = reportOn({.graph = write(m)});
+  auto report = reportOn(write(m));
   ASSERT_TRUE(report.isOk()) << report.status().text();
   std::string text = report->faults.text();
   EXPECT_THAT(text, HasSubstr("fused"));
@@ -170,11 +173,11 @@ TEST_F(WrittenModel, operatorsOfOtherDomainsAndUnknownOnesAreReportedTogether) {
 TEST_F(WrittenModel, aFileThatIsNoModelIsAnError) {
   std::string path = (folder / "model.onnx").string();
   std::ofstream(path) << "no protobuf";
-  EXPECT_FALSE(reportOn({.graph = path}).isOk());
-  auto absent = reportOn({.graph = (folder / "absent.onnx").string()});
+  EXPECT_FALSE(reportOn(path).isOk());
+  auto absent = reportOn((folder / "absent.onnx").string());
   ASSERT_FALSE(absent.isOk());
   EXPECT_EQ(absent.status().exitCode(), 3);
-  auto other = reportOn({.graph = (folder / "model.gguf").string()});
+  auto other = reportOn((folder / "model.gguf").string());
   ASSERT_FALSE(other.isOk());
   EXPECT_EQ(other.status().exitCode(), 2);
 }
@@ -197,7 +200,7 @@ func.func @forward(%ids: tensor<2x8xi64> {rl.name = "input_ids"}) -> (tensor<2x8
   %y = nn.contract "bsk,nk->bsn" %x2, %h : tensor<2x8x16xf32>, tensor<50x16xf32> -> tensor<2x8x50xf32>
   return %y : tensor<2x8x50xf32>
 })";
-  auto report = reportOn({.graph = path});
+  auto report = reportOn(path);
   ASSERT_TRUE(report.isOk()) << report.status().text();
   EXPECT_EQ(report->sequences, 2);
   EXPECT_EQ(report->tokens, 8);

@@ -32,9 +32,32 @@ TEST(RepeatedBlocks, layersOfOneStructureAreOneBlock) {
   EXPECT_FALSE(blocks[2].repeats());
 }
 
-TEST(RepeatedBlocks, nodesWithoutPathBelongToTheirFirstUser) {
-  std::vector<Block> blocks = findRepeatedBlocks(layers(2));
-  EXPECT_THAT(blocks[1].nodes, ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4, 5, 6)));
+TEST(RepeatedBlocks, nodesWithoutPathAreCutWhereTheFewestValuesCross) {
+  // x -> norm -> product -> x + product, of which only the product has a path.
+  std::vector<BlockNode> nodes = {{"embed", "gather", {}, false}};
+  for (int i = 0; i < 3; ++i) {
+    int x = static_cast<int>(nodes.size()) - 1;
+    nodes.push_back({"", "norm", {x}, false});
+    nodes.push_back({"h." + std::to_string(i), "product", {x + 1}, false});
+    nodes.push_back({"", "add", {x, x + 2}, false});
+  }
+  nodes.push_back({"", "norm", {9}, false});
+  nodes.push_back({"head", "product", {10}, false});
+  std::vector<Block> blocks = findRepeatedBlocks(nodes);
+  ASSERT_EQ(blocks.size(), 3u);
+  EXPECT_THAT(blocks[0].nodes, ElementsAre(ElementsAre(0)));
+  EXPECT_THAT(blocks[1].nodes, ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4, 5, 6), ElementsAre(7, 8, 9)));
+  EXPECT_THAT(blocks[2].nodes, ElementsAre(ElementsAre(10, 11)));
+}
+
+TEST(RepeatedBlocks, viewsOfWeightsBelongToTheirFirstUser) {
+  std::vector<BlockNode> nodes = {
+      {"", "transpose", {}, false, true}, {"", "transpose", {}, false, true}, {"embed", "gather", {}, false}};
+  nodes.push_back({"h.0", "product", {2, 0}, false});
+  nodes.push_back({"h.1", "product", {3, 1}, false});
+  std::vector<Block> blocks = findRepeatedBlocks(nodes);
+  ASSERT_EQ(blocks.size(), 2u);
+  EXPECT_THAT(blocks[0].nodes, ElementsAre(ElementsAre(0, 3), ElementsAre(1, 4)));
 }
 
 TEST(RepeatedBlocks, aNodeOfAnotherContentMakesAnotherBlock) {
