@@ -70,6 +70,7 @@ private:
       else
         text << " " << (source ? source->getName().getStringRef() : "argument") << " " << print(operand.getType());
     }
+    node.view = isa<nn::ReshapeOp, nn::TransposeOp>(op);
     node.content = content;
     node.path = modulePath(op.getLoc());
     if (node.path.empty())
@@ -160,6 +161,7 @@ std::vector<ReportBlock> graphBlocks(const onnx::Graph &graph) {
     BlockNode out;
     out.path = onnx::modulePath(node);
     out.content = std::string(node.domain) + "::" + std::string(node.op);
+    out.view = node.op == "Reshape" || node.op == "Transpose" || node.op == "Identity";
     out.shared = out.constant = true;
     for (std::string_view input : node.inputs) {
       if (auto weight = weights.find(input); weight != weights.end()) {

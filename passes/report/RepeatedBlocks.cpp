@@ -65,6 +65,8 @@ void assignBetween(std::span<const BlockNode> nodes, const std::vector<bool> &on
     bool first = open.empty() || nodes[open[0]].path.empty();
     auto narrowest =
         std::min_element(open.begin(), open.end(), [&](size_t a, size_t b) { return crossing[a] < crossing[b]; });
+    while (narrowest != open.end() && std::next(narrowest) != open.end() && nodes[*std::next(narrowest)].view)
+      ++narrowest;
     for (auto it = open.begin(); it != open.end(); ++it)
       if (nodes[*it].path.empty())
         out[*it] = !first && it <= narrowest ? out[open[0]] : out[i];

@@ -1,10 +1,11 @@
 // Finds the repeated blocks of a graph ("30 x model.layers.N") from module paths and structure, knowing no model.
 //
 // A path with a number in it ("model.layers.3.mlp") names an instance: index 3 of the container "model.layers" (the
-// outermost number counts). Exporters lose the path of many nodes: those between nodes of two instances are cut where the
-// fewest values cross, which is where only the residual stream does. Instances whose nodes agree one by one (what they do, where their operands come from) are the same block.
-// Nodes that no weight reaches (positions, masks) belong to nobody: exporters compute them once, in the first block
-// that needs them, and that block would look unlike the others.
+// outermost number counts). Exporters lose the path of many nodes: those between nodes of two instances are cut where
+// the fewest values cross, which is where only the residual stream does; views of it belong to what came before.
+// Instances whose nodes agree one by one (what they do, where their operands come from) are the same block. Nodes that
+// no weight reaches (positions, masks) belong to nobody: exporters compute them once, in the first block that needs
+// them, and that block would look unlike the others.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,7 @@ struct BlockNode {
   std::vector<int> operands; ///< nodes before this one, in order
   bool shared = false;       ///< no weight reaches it
   bool constant = false;     ///< only weights reach it: a view of one; without a path it belongs to its first user
+  bool view = false;         ///< only another shape of its operand
 };
 
 /// Instances of equal structure, or one stretch of nodes between instances.

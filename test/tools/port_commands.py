@@ -8,7 +8,7 @@ import sys
 import tempfile
 import unittest
 
-GRAFT, MODELS = sys.argv[1], pathlib.Path(sys.argv[2])
+GRAFT, MODELS = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
 
 
 def run(*arguments, **environment):

@@ -50,6 +50,20 @@ TEST(RepeatedBlocks, nodesWithoutPathAreCutWhereTheFewestValuesCross) {
   EXPECT_THAT(blocks[2].nodes, ElementsAre(ElementsAre(10, 11)));
 }
 
+TEST(RepeatedBlocks, viewsBetweenBlocksBelongToTheFirst) {
+  std::vector<BlockNode> nodes = {{"embed", "gather", {}, false}};
+  for (int i = 0; i < 2; ++i) {
+    int x = static_cast<int>(nodes.size()) - 1;
+    nodes.push_back({"h." + std::to_string(i), "product", {x}, false});
+    nodes.push_back({"", "reshape", {x + 1}, false, false, true});
+  }
+  nodes.push_back({"", "norm", {4}, false});
+  nodes.push_back({"head", "product", {5}, false});
+  std::vector<Block> blocks = findRepeatedBlocks(nodes);
+  ASSERT_EQ(blocks.size(), 3u);
+  EXPECT_THAT(blocks[1].nodes, ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4)));
+}
+
 TEST(RepeatedBlocks, viewsOfWeightsBelongToTheirFirstUser) {
   std::vector<BlockNode> nodes = {
       {"", "transpose", {}, false, true}, {"", "transpose", {}, false, true}, {"embed", "gather", {}, false}};
