@@ -2,11 +2,13 @@
 
 #include "dialects/nn/NNDialect.h"
 #include "dialects/rl/RLDialect.h"
+#include "frontends/mlir/Diagnostics.h"
 #include "frontends/mlir/ReadModule.h"
 #include "frontends/onnx/Parse.h"
 #include "frontends/onnx/import/Import.h"
 #include "frontends/onnx/import/Table.h"
 #include "passes/ImportModel.h"
+#include "passes/import/Passes.h"
 #include "passes/report/CompareBatch.h"
 #include "passes/report/GraphBlocks.h"
 
@@ -103,6 +105,7 @@ private:
   void facts(const onnx::Model &model);
   Status chooseSizes();
   void import();
+  void importAlone(std::string note);
   void survey();
   Status compare();
   Result<std::vector<double>> values(const std::string &name);
@@ -158,7 +161,7 @@ void Reporter::facts(const onnx::Model &model) {
 Status Reporter::readOnnx() {
   out_.format = "ONNX";
   onnx::ReadOptions read;
-  read.externalData = out_.weights.empty();
+  read.externalData = false; // a graph can be looked at before its weights are there
   Result<std::unique_ptr<onnx::ModelFile>> file = onnx::ModelFile::read(options_.graph, read);
   if (file.isOk()) {
     file_ = std::move(*file);
@@ -245,19 +248,40 @@ void Reporter::import() {
   recipe.batch.sequences = out_.sequences;
   recipe.batch.tokens = out_.tokens;
   recipe.origin.file = "graft port";
-  if (out_.format == "MLIR" && out_.weights.empty()) {
-    out_.notes.push_back("no weights: the graph is reported as it is written; training needs a checkpoint");
-  } else {
-    Result<ImportedGraph> imported = importGraph(recipe, context_);
-    if (!imported.isOk()) {
-      out_.faults.merge(imported.takeStatus());
-      return;
-    }
+  if (out_.format == "MLIR" && out_.weights.empty())
+    return importAlone("no weights: training needs a checkpoint");
+  Result<ImportedGraph> imported = importGraph(recipe, context_);
+  auto isMissing = [](const Fault &fault) { return fault.code == Code::Io; };
+  if (!imported.isOk() && out_.weights.empty() && llvm::all_of(imported.status().faults(), isMissing))
+    return importAlone("the weights are not there (" + imported.status().faults()[0].message +
+                       "): give a checkpoint with --weights to train");
+  if (!imported.isOk())
+    return out_.faults.merge(imported.takeStatus());
+  module_ = std::move(imported->module);
+  out_.notes = std::move(imported->notes);
+  for (ImportedParameter &parameter : imported->parameters)
+    out_.parameters.push_back({parameter.name, parameter.aliases, parameter.shape, 0, parameter.trained});
+  out_.imported = true;
+}
+
+/// The graph as its own names and shapes tell it, without the values of its weights.
+void Reporter::importAlone(std::string note) {
+  out_.notes.push_back(std::move(note));
+  if (file_) {
+    onnx::ImportOptions options;
+    options.batch = out_.sequences;
+    options.sequence = out_.tokens;
+    Result<onnx::ImportedModel> imported = onnx::importModel(*file_, context_, options);
+    if (!imported.isOk())
+      return out_.faults.merge(imported.takeStatus());
     module_ = std::move(imported->module);
-    out_.notes = std::move(imported->notes);
-    for (ImportedParameter &parameter : imported->parameters)
-      out_.parameters.push_back({parameter.name, parameter.aliases, parameter.shape, 0, parameter.trained});
+    out_.notes.insert(out_.notes.end(), imported->notes.begin(), imported->notes.end());
   }
+  DiagnosticCollector diagnostics(context_, Code::Internal, escaped(options_.graph, 400));
+  if (failed(runImportPasses(forward())))
+    return out_.faults.merge(diagnostics.take("the import passes"));
+  for (std::string &remark : diagnostics.takeNotes())
+    out_.notes.push_back(std::move(remark));
   out_.imported = true;
 }
 

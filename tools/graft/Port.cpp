@@ -165,12 +165,30 @@ private:
   void unsupported() {
     if (report_.faults.isOk())
       return;
-    text_ += "\nnot supported: " + std::to_string(report_.faults.faults().size()) + " faults\n";
+    size_t count = report_.faults.faults().size();
+    text_ += "\nnot supported: " + std::to_string(count) + (count == 1 ? " fault\n" : " faults\n");
+    // Faults that say the same are one, with all the places: one page for a model of many layers.
+    std::vector<std::pair<const Fault *, std::vector<std::string>>> groups;
     for (const Fault &fault : report_.faults.faults()) {
-      text_ += "  " + escaped(fault.place, 600) + "\n    " + std::string(name(fault.code)) + ": " +
-               escaped(fault.message, 600) + "\n";
-      if (!fault.hint.empty())
-        text_ += "    nearest: " + escaped(fault.hint, 600) + "\n";
+      auto same = std::ranges::find_if(groups, [&](const auto &group) {
+        return group.first->code == fault.code && group.first->message == fault.message &&
+               group.first->hint == fault.hint;
+      });
+      if (same == groups.end())
+        same = groups.insert(groups.end(), {&fault, {}});
+      std::string_view place = fault.place;
+      if (place.starts_with(report_.graph + ": "))
+        place.remove_prefix(report_.graph.size() + 2);
+      same->second.push_back(escaped(place, 600));
+    }
+    for (auto &[fault, places] : groups) {
+      text_ += "  " + std::string(name(fault->code)) + ": " + escaped(fault->message, 600) + "\n";
+      if (!fault->hint.empty())
+        text_ += "    nearest: " + escaped(fault->hint, 600) + "\n";
+      for (size_t i = 0; i < std::min(places.size(), shownPlaces); ++i)
+        text_ += "    at " + places[i] + "\n";
+      if (places.size() > shownPlaces)
+        text_ += "    and at " + std::to_string(places.size() - shownPlaces) + " more places (--json has all)\n";
     }
   }
 
@@ -194,6 +212,8 @@ private:
              "  graft verify recipe.toml\n  graft train recipe.toml --rollouts rollouts.jsonl --steps 8 --out run\n\n";
     text_ += recipeFor(report_);
   }
+
+  static constexpr size_t shownPlaces = 8;
 
   const PortReport &report_;
   std::string text_;

@@ -182,6 +182,21 @@ TEST_F(WrittenModel, aFileThatIsNoModelIsAnError) {
   EXPECT_EQ(other.status().exitCode(), 2);
 }
 
+TEST_F(WrittenModel, aGraphWithoutItsWeightsIsReported) {
+  fs::copy_file(fs::path(GRAFT_SOURCE_DIR) / "test/data/models/llama/model.onnx", folder / "model.onnx");
+  auto report = reportOn((folder / "model.onnx").string());
+  ASSERT_TRUE(report.isOk()) << report.status().text();
+  EXPECT_TRUE(report->faults.isOk()) << report->faults.text();
+  EXPECT_EQ(report->weights, "");
+  EXPECT_EQ(report->elements(true), 34976);
+  ASSERT_EQ(report->blocks.size(), 3u);
+  EXPECT_THAT(report->blocks[1].parts,
+              testing::ElementsAre("rms_norm", "attention(4:2 heads x 8, rope, causal, key-valid)", "residual",
+                                   "rms_norm", "gated_mlp(silu, 32:64:32)", "residual"));
+  ASSERT_FALSE(report->notes.empty());
+  EXPECT_THAT(report->notes[0], HasSubstr("the weights are not there"));
+}
+
 TEST_F(WrittenModel, aGraphInMlirIsReportedWithoutWeights) {
   std::string path = (folder / "model.mlir").string();
   std::ofstream(path) << R"(
