@@ -43,9 +43,10 @@ set(MLIR_LINK_MLIR_DYLIB ON)
 add_link_options(-fuse-ld=lld)
 
 # Flags of every target of ours. Interface targets, so that no folder repeats them.
+# -Wno-deprecated-declarations: std::stable_sort of libstdc++ 12 calls what it deprecates itself.
 add_library(graft_flags INTERFACE)
 target_include_directories(graft_flags INTERFACE "${CMAKE_SOURCE_DIR}" "${CMAKE_BINARY_DIR}")
-target_compile_options(graft_flags INTERFACE -fPIC -Wall -Wextra -Wno-unused-parameter -fvisibility-inlines-hidden $<$<BOOL:${GRAFT_WERROR}>:-Werror>)
+target_compile_options(graft_flags INTERFACE -fPIC -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations -fvisibility-inlines-hidden $<$<BOOL:${GRAFT_WERROR}>:-Werror>)
 target_link_libraries(graft_flags INTERFACE Threads::Threads)
 if(GRAFT_SANITIZE)
   # vptr needs RTTI identical to that of the shared MLIR library, which is built without the sanitizer.

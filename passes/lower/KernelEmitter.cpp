@@ -541,7 +541,6 @@ void KernelEmitter::begin(ArrayRef<int64_t> rows, int64_t unitRows) {
 void KernelEmitter::finish(const std::string &origin) {
   schema::KernelCallT call;
   call.kernel = kernelIndex_;
-  call.units = program_.getUnitCount();
   auto space = llvm::to_vector(program_.getRows());
   space.push_back(columns());
   int64_t bytes = 0;
@@ -555,6 +554,7 @@ void KernelEmitter::finish(const std::string &origin) {
     bytes += touched;
   }
   simplifySpace(program_);
+  call.units = program_.getUnitCount();
   entry_.append(std::move(call), origin, "element-wise").bytes = bytes;
 }
 
