@@ -36,10 +36,11 @@ std::optional<Stage> stageByName(std::string_view name);
 std::vector<std::string_view> stageNames();
 
 struct CompileOptions {
-  std::optional<Stage> stopAfter;                     ///< no later stage runs; the program is then incomplete
-  std::vector<std::pair<Stage, std::string>> dumps;   ///< MLIR text after a stage into a file; after lower: the row programs
-  std::optional<CpuLevel> level;                      ///< absent: the best of this machine
-  unsigned threads = 2;                               ///< for code generation; does not change the bytes
+  std::optional<Stage> stopAfter; ///< no later stage runs; the program is then incomplete
+  std::vector<std::pair<Stage, std::string>>
+      dumps;                     ///< MLIR text after a stage into a file; after lower: the row programs
+  std::optional<CpuLevel> level; ///< absent: the best of this machine
+  unsigned threads = 2;          ///< for code generation; does not change the bytes
   std::function<void(Stage, double seconds)> onStage; ///< called after each stage
 };
 
