@@ -25,7 +25,8 @@ constexpr std::array<std::string_view, 5> stages = {"import", "objective", "auto
 /// Measures a stage, writes its dump, and says whether the compile ends here.
 class StageEnd {
 public:
-  StageEnd(const CompileOptions &options, Stage stage) : options_(options), stage_(stage), start_(std::chrono::steady_clock::now()) {}
+  StageEnd(const CompileOptions &options, Stage stage)
+      : options_(options), stage_(stage), start_(std::chrono::steady_clock::now()) {}
 
   Status dump(ModuleOp module) const {
     if (options_.onStage)
@@ -48,7 +49,9 @@ private:
 };
 
 /// True if the compile does not go beyond `stage`.
-bool stopped(const CompileOptions &options, Stage stage) { return options.stopAfter && *options.stopAfter <= stage; }
+bool stopped(const CompileOptions &options, Stage stage) {
+  return options.stopAfter && *options.stopAfter <= stage;
+}
 
 std::vector<objective::Override> overridesOf(const Recipe &recipe) {
   std::vector<objective::Override> overrides;
@@ -65,7 +68,8 @@ std::vector<objective::Override> overridesOf(const Recipe &recipe) {
 }
 
 /// An objective by preset or file, with its text for the program.
-Result<objective::Objective> loadText(const std::string &nameOrFile, objective::Role role, const std::vector<objective::Override> &overrides, std::string &texts) {
+Result<objective::Objective> loadText(const std::string &nameOrFile, objective::Role role,
+                                      const std::vector<objective::Override> &overrides, std::string &texts) {
   GRAFT_ASSIGN_OR_RETURN(objective::Objective loaded, objective::load(nameOrFile, role, overrides));
   for (const objective::Preset &preset : objective::presets())
     if (preset.name == nameOrFile && preset.role == role) {
@@ -79,14 +83,18 @@ Result<objective::Objective> loadText(const std::string &nameOrFile, objective::
 
 } // namespace
 
-std::string_view text(Stage stage) { return stages[static_cast<size_t>(stage)]; }
+std::string_view text(Stage stage) {
+  return stages[static_cast<size_t>(stage)];
+}
 std::optional<Stage> stageByName(std::string_view name) {
   for (size_t i = 0; i < stages.size(); ++i)
     if (stages[i] == name)
       return static_cast<Stage>(i);
   return std::nullopt;
 }
-std::vector<std::string_view> stageNames() { return {stages.begin(), stages.end()}; }
+std::vector<std::string_view> stageNames() {
+  return {stages.begin(), stages.end()};
+}
 
 Compiler::Compiler() : context_(MLIRContext::Threading::DISABLED) {
   DialectRegistry registry;
@@ -98,7 +106,8 @@ Compiler::Compiler() : context_(MLIRContext::Threading::DISABLED) {
 
 Result<ImportedGraph> Compiler::import(const Recipe &recipe) {
   if (recipe.batch.sequences % recipe.batch.microBatches != 0)
-    return Status::error(Code::Usage, "batch.sequences is no multiple of batch.micro_batches", recipe.origin.place("batch.micro_batches"));
+    return Status::error(Code::Usage, "batch.sequences is no multiple of batch.micro_batches",
+                         recipe.origin.place("batch.micro_batches"));
   return importGraph(recipe, context_);
 }
 
@@ -106,7 +115,8 @@ Status Compiler::addObjective(const Recipe &recipe, EntryModule &module) {
   using objective::Role;
   bool isFile = recipe.objective.file.isSet();
   Status status;
-  auto loss = loadText(isFile ? recipe.objective.file.resolved : recipe.objective.preset, Role::Objective, overridesOf(recipe), module.objectiveText);
+  auto loss = loadText(isFile ? recipe.objective.file.resolved : recipe.objective.preset, Role::Objective,
+                       overridesOf(recipe), module.objectiveText);
   if (!loss.isOk())
     status.merge(loss.takeStatus().at(recipe.origin.place(isFile ? "objective.file" : "objective.preset")));
   std::optional<objective::Objective> advantages;
@@ -122,7 +132,9 @@ Status Compiler::addObjective(const Recipe &recipe, EntryModule &module) {
   }
   GRAFT_RETURN_IF_ERROR(status);
   if (recipe.batch.microBatches > 1 && !loss->splits())
-    return Status::error(Code::Usage, "objective '" + loss->name + "' cannot be computed in micro-batches: its loss is no sum over sequences",
+    return Status::error(Code::Usage,
+                         "objective '" + loss->name +
+                             "' cannot be computed in micro-batches: its loss is no sum over sequences",
                          recipe.origin.place("batch.micro_batches"), "set micro_batches = 1");
   for (const std::string &warning : loss->warnings)
     module.graph.notes.push_back(warning);
@@ -163,7 +175,8 @@ Result<EntryModule> Compiler::buildEntries(const Recipe &recipe, const CompileOp
   return module;
 }
 
-Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program, const CompileOptions &options) {
+Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program,
+                       const CompileOptions &options) {
   StageEnd lowerEnd(options, Stage::Lower);
   fillTables(recipe, module, program);
   layOutParameters(program);
@@ -192,7 +205,8 @@ Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::Progra
 
 Result<Compilation> Compiler::compile(const Recipe &recipe, const CompileOptions &options) {
   if (recipe.batch.microBatches > 1)
-    return Status::error(Code::Usage, "compiled programs do not do micro-batches yet", recipe.origin.place("batch.micro_batches"), "set micro_batches = 1");
+    return Status::error(Code::Usage, "compiled programs do not do micro-batches yet",
+                         recipe.origin.place("batch.micro_batches"), "set micro_batches = 1");
   GRAFT_ASSIGN_OR_RETURN(EntryModule module, buildEntries(recipe, options));
   Compilation compilation;
   if (!stopped(options, Stage::Autodiff))

@@ -36,8 +36,10 @@ std::optional<Stage> stageByName(std::string_view name);
 std::vector<std::string_view> stageNames();
 
 struct CompileOptions {
-  std::optional<Stage> stopAfter;                     ///< no later stage runs; the program is then incomplete
-  std::vector<std::pair<Stage, std::string>> dumps;   ///< MLIR after a stage into a file, with locations; that of import can be a recipe's graph; after lower and codegen: the row programs
+  std::optional<Stage> stopAfter; ///< no later stage runs; the program is then incomplete
+  std::vector<std::pair<Stage, std::string>>
+      dumps; ///< MLIR after a stage into a file, with locations; that of import can be a recipe's graph; after lower
+             ///< and codegen: the row programs
   std::optional<CpuLevel> level;                      ///< absent: the best of this machine
   unsigned threads = 2;                               ///< for code generation; does not change the bytes
   std::function<void(Stage, double seconds)> onStage; ///< called after each stage

@@ -28,13 +28,15 @@ std::string folderOf(const std::string &path) {
 /// True if a value is an operand of a matrix product, directly or through views.
 bool isFactor(Value value) {
   return llvm::any_of(value.getUsers(), [](Operation *user) {
-    return isa<nn::ContractOp>(user) || (isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp, nn::SliceOp>(user) && isFactor(user->getResult(0)));
+    return isa<nn::ContractOp>(user) ||
+           (isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp, nn::SliceOp>(user) && isFactor(user->getResult(0)));
   });
 }
 
 class GraphImporter {
 public:
-  GraphImporter(const Recipe &recipe, MLIRContext &context) : recipe_(recipe), context_(context), place_(escaped(recipe.model.graph.resolved, 400)) {}
+  GraphImporter(const Recipe &recipe, MLIRContext &context)
+      : recipe_(recipe), context_(context), place_(escaped(recipe.model.graph.resolved, 400)) {}
 
   Result<ImportedGraph> run() {
     GRAFT_RETURN_IF_ERROR(openWeights());
@@ -44,8 +46,8 @@ public:
     else if (extension == ".mlir" || extension == ".mlirbc")
       GRAFT_RETURN_IF_ERROR(importMlir());
     else
-      return Status::error(Code::Usage, "'" + escaped(recipe_.model.graph.written) + "' is no graph that can be read", recipe_.origin.place("model.graph"),
-                           "give a file that ends in .onnx, .mlir or .mlirbc");
+      return Status::error(Code::Usage, "'" + escaped(recipe_.model.graph.written) + "' is no graph that can be read",
+                           recipe_.origin.place("model.graph"), "give a file that ends in .onnx, .mlir or .mlirbc");
     GRAFT_RETURN_IF_ERROR(checkSignature());
     GRAFT_RETURN_IF_ERROR(bindNames());
     GRAFT_RETURN_IF_ERROR(mergeTied());
@@ -74,9 +76,9 @@ private:
   std::string place_;
   std::optional<Checkpoint> checkpoint_;
   bool tied_ = false;
-  std::unique_ptr<onnx::ModelFile> file_;                       ///< ONNX only
-  std::map<std::string, const onnx::Tensor *> initializers_;    ///< by name in the graph
-  std::map<std::string, std::set<std::string>> aliases_;        ///< by the parameter's final name
+  std::unique_ptr<onnx::ModelFile> file_;                    ///< ONNX only
+  std::map<std::string, const onnx::Tensor *> initializers_; ///< by name in the graph
+  std::map<std::string, std::set<std::string>> aliases_;     ///< by the parameter's final name
   ImportedGraph out_;
 };
 
@@ -148,7 +150,8 @@ Status GraphImporter::importOnnx() {
 
 Status GraphImporter::importMlir() {
   if (!checkpoint_)
-    return Status::error(Code::Usage, "a graph in MLIR needs weights", recipe_.origin.place("model.graph"), "name a checkpoint: weights = \"model.safetensors\"");
+    return Status::error(Code::Usage, "a graph in MLIR needs weights", recipe_.origin.place("model.graph"),
+                         "name a checkpoint: weights = \"model.safetensors\"");
   GRAFT_ASSIGN_OR_RETURN(ReadModule read, readModule(recipe_.model.graph.resolved, context_));
   out_.module = std::move(read.module);
   out_.fingerprint = read.fingerprint;
@@ -169,14 +172,22 @@ Status GraphImporter::checkSignature() {
       continue;
     ids = true;
     if (!type || !type.getElementType().isInteger() || type.getShape() != ArrayRef<int64_t>{batch, width})
-      status.merge(Status::error(Code::Range, "input 'input_ids' has shape " + (type ? text(type.getShape()) : "?") + ", the recipe asks for " + text({batch, width}), place_,
-                                 "batch.sequences / batch.micro_batches rows of batch.tokens tokens"));
+      status.merge(Status::error(Code::Range,
+                                 "input 'input_ids' has shape " + (type ? text(type.getShape()) : "?") +
+                                     ", the recipe asks for " + text({batch, width}),
+                                 place_, "batch.sequences / batch.micro_batches rows of batch.tokens tokens"));
   }
   if (!ids)
-    status.merge(Status::error(Code::Graph, "the graph has no input 'input_ids'", place_, "a language model's graph takes input_ids [batch, sequence]"));
-  auto logits = function.getNumResults() == 1 ? dyn_cast<RankedTensorType>(function.getResultTypes()[0]) : RankedTensorType();
-  if (!logits || !isa<FloatType>(logits.getElementType()) || logits.getRank() != 3 || logits.getShape().take_front(2) != ArrayRef<int64_t>{batch, width})
-    status.merge(Status::error(Code::Graph, "the graph does not give logits [batch, sequence, vocabulary]" + (logits ? ", but " + text(logits.getShape()) : std::string()), place_));
+    status.merge(Status::error(Code::Graph, "the graph has no input 'input_ids'", place_,
+                               "a language model's graph takes input_ids [batch, sequence]"));
+  auto logits =
+      function.getNumResults() == 1 ? dyn_cast<RankedTensorType>(function.getResultTypes()[0]) : RankedTensorType();
+  if (!logits || !isa<FloatType>(logits.getElementType()) || logits.getRank() != 3 ||
+      logits.getShape().take_front(2) != ArrayRef<int64_t>{batch, width})
+    status.merge(Status::error(Code::Graph,
+                               "the graph does not give logits [batch, sequence, vocabulary]" +
+                                   (logits ? ", but " + text(logits.getShape()) : std::string()),
+                               place_));
   else
     out_.vocabulary = logits.getShape()[2];
   return status;
@@ -187,10 +198,12 @@ Status GraphImporter::freeze(rl::ParameterOp op, const onnx::Tensor &initializer
   GRAFT_ASSIGN_OR_RETURN(std::vector<double> values, onnx::tensorFloats(initializer, &file_->external()));
   auto type = nn::typeOf(op.getResult());
   if (!type.getElementType().isF32())
-    return Status::error(Code::Unsupported, "a constant of another type than float32", place_ + ": " + escaped(op.getName().str()));
+    return Status::error(Code::Unsupported, "a constant of another type than float32",
+                         place_ + ": " + escaped(op.getName().str()));
   std::vector<float> narrow(values.begin(), values.end());
   OpBuilder builder(op);
-  Value constant = arith::ConstantOp::create(builder, op.getLoc(), DenseElementsAttr::get(type, ArrayRef<float>(narrow)));
+  Value constant =
+      arith::ConstantOp::create(builder, op.getLoc(), DenseElementsAttr::get(type, ArrayRef<float>(narrow)));
   out_.notes.push_back("'" + escaped(op.getName().str()) + "' is not in the checkpoint and stays as the graph has it");
   op.getResult().replaceAllUsesWith(constant);
   op.erase();
@@ -281,6 +294,8 @@ void GraphImporter::collectParameters() {
 
 } // namespace
 
-Result<ImportedGraph> importGraph(const Recipe &recipe, MLIRContext &context) { return GraphImporter(recipe, context).run(); }
+Result<ImportedGraph> importGraph(const Recipe &recipe, MLIRContext &context) {
+  return GraphImporter(recipe, context).run();
+}
 
 } // namespace graft

@@ -19,18 +19,18 @@ struct ImportedParameter {
 };
 
 struct ImportedGraph {
-  mlir::OwningOpRef<mlir::ModuleOp> module; ///< @forward after the import passes
+  mlir::OwningOpRef<mlir::ModuleOp> module;  ///< @forward after the import passes
   std::vector<ImportedParameter> parameters; ///< one per distinct tensor, sorted by name
   std::vector<std::string> notes;            ///< for people
   uint64_t fingerprint = 0;                  ///< of the graph file
   int64_t vocabulary = 0;                    ///< last dimension of the logits
 };
 
-/// Reads the graph (.onnx; .mlir, .mlirbc) with batch.sequences / batch.micro_batches rows of batch.tokens tokens, opens
-/// the weights, binds names (checkpoint name, [model.names], equal external data, tie_word_embeddings), and runs the
-/// import passes. Tied tensors become one parameter. A float tensor of the graph that the checkpoint lacks and that is
-/// not used like a weight becomes a constant, with a note. Errors: those of the readers, everything that can be found
-/// at once.
+/// Reads the graph (.onnx; .mlir, .mlirbc) with batch.sequences / batch.micro_batches rows of batch.tokens tokens,
+/// opens the weights, binds names (checkpoint name, [model.names], equal external data, tie_word_embeddings), and runs
+/// the import passes. Tied tensors become one parameter. A float tensor of the graph that the checkpoint lacks and that
+/// is not used like a weight becomes a constant, with a note. Errors: those of the readers, everything that can be
+/// found at once.
 Result<ImportedGraph> importGraph(const Recipe &recipe, mlir::MLIRContext &context);
 
 } // namespace graft

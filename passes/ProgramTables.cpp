@@ -52,7 +52,8 @@ std::map<std::string, std::string> settings(const Recipe &recipe, const EntryMod
   return settings;
 }
 
-std::unique_ptr<schema::ParameterT> parameterTable(const ImportedParameter &parameter, const Recipe::Optimizer &optimizer) {
+std::unique_ptr<schema::ParameterT> parameterTable(const ImportedParameter &parameter,
+                                                   const Recipe::Optimizer &optimizer) {
   auto table = std::make_unique<schema::ParameterT>();
   table->name = parameter.name;
   table->aliases = parameter.aliases;

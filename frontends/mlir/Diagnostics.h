@@ -9,7 +9,8 @@
 
 namespace graft {
 
-/// "node_MatMul_3, model.layers.0.mlp": node and module path of a location chain; "file:3:5" for text; empty if unknown.
+/// "node_MatMul_3, model.layers.0.mlp": node and module path of a location chain; "file:3:5" for text; empty if
+/// unknown.
 std::string locationText(mlir::Location location);
 
 /// Collects errors and warnings of a context for the lifetime of the object (nothing is printed). One thread.

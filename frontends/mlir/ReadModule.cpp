@@ -37,15 +37,18 @@ Status checkModule(ModuleOp module, const std::string &path) {
   for (unsigned i = 0; i < forward.getNumArguments(); ++i) {
     auto type = dyn_cast<RankedTensorType>(forward.getArgumentTypes()[i]);
     if (!forward.getArgAttrOfType<StringAttr>(i, rl::nameAttribute))
-      fault(Code::Graph, "argument " + std::to_string(i) + " of @forward has no name", forward.getLoc(), "give it the attribute {rl.name = \"input_ids\"}");
+      fault(Code::Graph, "argument " + std::to_string(i) + " of @forward has no name", forward.getLoc(),
+            "give it the attribute {rl.name = \"input_ids\"}");
     if (!type || !type.hasStaticShape())
-      fault(Code::Unsupported, "argument " + std::to_string(i) + " of @forward is no tensor of static shape", forward.getLoc());
+      fault(Code::Unsupported, "argument " + std::to_string(i) + " of @forward is no tensor of static shape",
+            forward.getLoc());
   }
   std::set<std::string> reported;
   module.walk([&](Operation *op) {
     std::string name = op->getName().getStringRef().str();
     if ((!isModelDialect(op->getName().getDialectNamespace()) || isa<func::CallOp>(op)) && reported.insert(name).second)
-      fault(Code::Unsupported, "'" + name + "' is no operator of a model", op->getLoc(), "a model consists of nn, rl, arith and math operators");
+      fault(Code::Unsupported, "'" + name + "' is no operator of a model", op->getLoc(),
+            "a model consists of nn, rl, arith and math operators");
   });
   for (Operation &op : *module.getBody())
     if (&op != forward.getOperation())

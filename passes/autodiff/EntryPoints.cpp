@@ -87,12 +87,14 @@ struct TokenValues {
 /// @forward as required: one block, `input_ids` [B,S], one result [B,S,V].
 LogicalResult checkForward(func::FuncOp forward) {
   if (!forward || !forward.getBody().hasOneBlock())
-    return emitError(forward ? forward.getLoc() : UnknownLoc::get(forward.getContext()), "the module has no function @forward of one block");
+    return emitError(forward ? forward.getLoc() : UnknownLoc::get(forward.getContext()),
+                     "the module has no function @forward of one block");
   Value ids = findArgument(forward, "input_ids");
   auto idsType = ids ? dyn_cast<RankedTensorType>(ids.getType()) : RankedTensorType();
   if (!idsType || idsType.getRank() != 2 || !idsType.hasStaticShape() || !idsType.getElementType().isInteger())
     return forward.emitError("the graph needs an input 'input_ids' of integers [batch, sequence]");
-  auto logits = forward.getNumResults() == 1 ? dyn_cast<RankedTensorType>(forward.getResultTypes()[0]) : RankedTensorType();
+  auto logits =
+      forward.getNumResults() == 1 ? dyn_cast<RankedTensorType>(forward.getResultTypes()[0]) : RankedTensorType();
   if (!logits || logits.getRank() != 3 || !isa<FloatType>(logits.getElementType()) ||
       logits.getShape().take_front(2) != idsType.getShape())
     return forward.emitError("the graph needs one output, logits [batch, sequence, vocabulary] of floats");
@@ -111,7 +113,8 @@ TokenValues tokenValues(FunctionBuilder &entry, Value logits, Value ids) {
     if (width == 1)
       return b.like(perRow, 0.0);
     Value predicted = b.sliceAxis(perRow, 1, 0, width - 1);
-    return nn::PadOp::create(entry.builder(), entry.loc(), perRow.getType(), predicted, ArrayRef<int64_t>{0, 1}, ArrayRef<int64_t>{1, 1});
+    return nn::PadOp::create(entry.builder(), entry.loc(), perRow.getType(), predicted, ArrayRef<int64_t>{0, 1},
+                             ArrayRef<int64_t>{1, 1});
   };
   return {shifted(token.getLogprobs()), shifted(token.getEntropy())};
 }
@@ -154,15 +157,18 @@ LogicalResult simplify(ModuleOp module) {
 
 /// Declares the arguments that an objective reads; `known` holds what is computed here instead. `rows` and `width` are
 /// B (or N) and S.
-objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective, std::map<std::string, Value> known,
-                                           int64_t rows, int64_t width) {
+objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective,
+                                           std::map<std::string, Value> known, int64_t rows, int64_t width) {
   objective::ObjectiveInputs inputs;
   Type f32 = entry.builder().getF32Type();
   auto shape = [&](Kind kind) -> SmallVector<int64_t> {
-    return kind == Kind::Token ? SmallVector<int64_t>{rows, width} : kind == Kind::Scalar ? SmallVector<int64_t>{} : SmallVector<int64_t>{rows};
+    return kind == Kind::Token    ? SmallVector<int64_t>{rows, width}
+           : kind == Kind::Scalar ? SmallVector<int64_t>{}
+                                  : SmallVector<int64_t>{rows};
   };
   for (const objective::Input &input : objective.requiredInputs())
-    inputs.values[input.name] = known.count(input.name) ? known[input.name] : entry.argument(input.name, shape(input.kind), f32);
+    inputs.values[input.name] =
+        known.count(input.name) ? known[input.name] : entry.argument(input.name, shape(input.kind), f32);
   for (const objective::Input &input : objective.metricInputs())
     if (known.count(input.name))
       inputs.values[input.name] = known[input.name];
@@ -202,7 +208,8 @@ LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const Entry
   function.addEntryBlock();
   FunctionBuilder entry(function);
   ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
-  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, {}, options.stepSequences ? options.stepSequences : shape[0], shape[1]);
+  objective::ObjectiveInputs inputs = objectiveInputs(
+      entry, *options.advantages, {}, options.stepSequences ? options.stepSequences : shape[0], shape[1]);
   auto built = objective::buildObjective(entry.builder(), entry.loc(), *options.advantages, inputs);
   if (failed(built))
     return failure();
@@ -235,12 +242,14 @@ FailureOr<EntryPoints> buildEntryPoints(ModuleOp module, const EntryPointOptions
 
 namespace {
 
-/// Trained parameters of a function by name. Equal ones have been merged; two of one name and different types are an error.
+/// Trained parameters of a function by name. Equal ones have been merged; two of one name and different types are an
+/// error.
 FailureOr<std::map<std::string, rl::ParameterOp>> trainedParameters(func::FuncOp function) {
   std::map<std::string, rl::ParameterOp> parameters;
   for (auto parameter : function.getOps<rl::ParameterOp>())
     if (parameter.getTrained() && !parameters.emplace(parameter.getName().str(), parameter).second)
-      return parameter.emitError() << "parameter '" << parameter.getName() << "' occurs twice with different types", failure();
+      return parameter.emitError() << "parameter '" << parameter.getName() << "' occurs twice with different types",
+             failure();
   return parameters;
 }
 

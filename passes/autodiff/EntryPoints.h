@@ -9,10 +9,10 @@
 //               metric.NAME []
 //   @advantages(rewards [N], group_ids [N], loss_mask [N,S] i1) -> advantages [N] or [N,S]
 //
-// A function has only the arguments that it uses. `denominator.tokens`, `.sequences`, `.rows` ([] f32) are the counts of
-// the whole step, whatever part of it this call sees. addGradients() then makes @accumulate return `grad.NAME` for every
-// trained parameter, in the order of their names. Equal rl.parameter operators have become one: tied parameters get one
-// gradient, the sum.
+// A function has only the arguments that it uses. `denominator.tokens`, `.sequences`, `.rows` ([] f32) are the counts
+// of the whole step, whatever part of it this call sees. addGradients() then makes @accumulate return `grad.NAME` for
+// every trained parameter, in the order of their names. Equal rl.parameter operators have become one: tied parameters
+// get one gradient, the sum.
 #pragma once
 
 #include "frontends/objective/Objective.h"
@@ -24,8 +24,8 @@ namespace graft {
 struct EntryPointOptions {
   const objective::Objective *loss = nullptr;       ///< null: @logprobs only
   const objective::Objective *advantages = nullptr; ///< null: no @advantages
-  bool onPolicy = false;      ///< `old_logprobs` are the log-probs themselves, without gradient
-  int64_t stepSequences = 0;  ///< N of @advantages: sequences of a whole step, so that groups are whole; 0: B
+  bool onPolicy = false;                            ///< `old_logprobs` are the log-probs themselves, without gradient
+  int64_t stepSequences = 0; ///< N of @advantages: sequences of a whole step, so that groups are whole; 0: B
 };
 
 struct EntryPoints {
@@ -34,15 +34,16 @@ struct EntryPoints {
     objective::Combine combine; ///< how the values of micro-batches become the step's
   };
   std::vector<Metric> metrics;
-  std::vector<std::string> trained;     ///< after addGradients(): parameters with a gradient, sorted
-  std::vector<std::string> unreached;   ///< after addGradients(): trained parameters that the loss does not depend on, sorted
+  std::vector<std::string> trained; ///< after addGradients(): parameters with a gradient, sorted
+  std::vector<std::string>
+      unreached; ///< after addGradients(): trained parameters that the loss does not depend on, sorted
 };
 
 /// Replaces @forward. Emits an error where @forward is not as required or the objective needs what no batch has.
 mlir::FailureOr<EntryPoints> buildEntryPoints(mlir::ModuleOp module, const EntryPointOptions &options);
 
-/// Decomposes attention in @accumulate (so that its probabilities are kept for the backward pass) and appends gradients.
-/// Parameters that the loss does not reach lose their `trained` mark.
+/// Decomposes attention in @accumulate (so that its probabilities are kept for the backward pass) and appends
+/// gradients. Parameters that the loss does not reach lose their `trained` mark.
 mlir::LogicalResult addGradients(mlir::ModuleOp module, EntryPoints &entries);
 
 /// The argument of an entry by its rl.name; null if there is none.

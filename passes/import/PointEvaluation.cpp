@@ -150,7 +150,8 @@ bool isTruthOfArgument(Operation *op) {
 }
 
 bool isFollowed(Operation *op) {
-  return isView(op) || isa<nn::ConcatOp, nn::GatherOp>(op) || (nn::isElementwise(op) && isa<nn::EvaluateOpInterface>(op));
+  return isView(op) || isa<nn::ConcatOp, nn::GatherOp>(op) ||
+         (nn::isElementwise(op) && isa<nn::EvaluateOpInterface>(op));
 }
 
 } // namespace

@@ -60,5 +60,4 @@ private:
   llvm::DenseMap<mlir::Value, int> levels_;
 };
 
-
 } // namespace graft

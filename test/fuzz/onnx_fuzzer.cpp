@@ -1,5 +1,5 @@
-// Any bytes as an ONNX model: read, checked, inlined, and every tensor decoded, without a crash, a leak or more memory than
-// the limits say. Seeds: test/data/models/*/model.onnx.
+// Any bytes as an ONNX model: read, checked, inlined, and every tensor decoded, without a crash, a leak or more memory
+// than the limits say. Seeds: test/data/models/*/model.onnx.
 #include "frontends/onnx/ModelFile.h"
 
 using namespace graft::onnx;

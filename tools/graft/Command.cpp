@@ -38,7 +38,8 @@ int Shell::fail(const Status &status) const {
   if (json) {
     Json errors = Json::array();
     for (const Fault &fault : status.faults())
-      errors.push_back({{"code", name(fault.code)}, {"place", fault.place}, {"message", fault.message}, {"hint", fault.hint}});
+      errors.push_back(
+          {{"code", name(fault.code)}, {"place", fault.place}, {"message", fault.message}, {"hint", fault.hint}});
     print(Json{{"errors", errors}});
   }
   return status.exitCode();

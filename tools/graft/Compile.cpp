@@ -49,7 +49,8 @@ Result<CompileOptions> optionsOf(const CompileFlags &flags) {
   else if (flags.target.starts_with("cuda"))
     status.merge(Status::error(Code::Usage, "GPUs are not supported yet", "--target", "use --target cpu"));
   else if (flags.target != "cpu")
-    status.merge(Status::error(Code::Usage, "there is no target '" + escaped(flags.target) + "'", "--target", "targets are cpu (this machine's), x86-64-v3, x86-64-v4"));
+    status.merge(Status::error(Code::Usage, "there is no target '" + escaped(flags.target) + "'", "--target",
+                               "targets are cpu (this machine's), x86-64-v3, x86-64-v4"));
   options.threads = std::max(1u, std::thread::hardware_concurrency());
   if (!status.isOk())
     return status;

@@ -1,20 +1,26 @@
-// `graft explain P.graft WHAT`: where a tensor lives and how long, and what the peak of the arena is made of.
+// `graft explain P.graft WHAT`: what the peak of memory is made of, where a tensor lives and who touches it, what the
+// instructions cost. From the program file alone.
+#include "passes/report/ProgramReport.h"
+#include "runtime/program/Layout.h"
 #include "runtime/program/Program.h"
 #include "tools/graft/Command.h"
 
 #include <algorithm>
+#include <map>
 
 namespace graft::cli {
 
 namespace {
 
+using namespace report;
+
 struct ExplainFlags {
-  std::string program, what;
+  std::string program, what, entry;
+  size_t limit = 20;
 };
 
-const char *storageName(schema::Storage storage) {
-  const char *names[] = {"arena", "parameters", "gradients", "constants"};
-  return names[static_cast<size_t>(storage)];
+std::string textOf(const flatbuffers::String *text) {
+  return text ? escaped(text->string_view(), 200) : "";
 }
 
 std::string shapeText(const flatbuffers::Vector<int64_t> *shape) {
@@ -25,142 +31,334 @@ std::string shapeText(const flatbuffers::Vector<int64_t> *shape) {
   return text + "]";
 }
 
-std::string textOf(const flatbuffers::String *text) { return text ? escaped(text->string_view()) : ""; }
+std::string bytesOf(int64_t bytes) {
+  return bytesText(static_cast<double>(bytes));
+}
 
 class Explainer {
 public:
-  Explainer(const schema::Program &program, const Shell &shell) : program_(program), shell_(shell) {}
+  Explainer(const schema::Program &program, const ExplainFlags &flags, const Shell &shell)
+      : program_(program), flags_(flags), shell_(shell) {}
 
-  int overview() {
-    std::string text = "Ask for a tensor by a part of its name, or for 'peak'.\n\n";
-    std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "arena", "inputs", "outputs"}};
-    for (const schema::Entry *entry : *program_.entries())
-      rows.push_back({textOf(entry->name()), std::to_string(entry->instructions() ? entry->instructions()->size() : 0), bytesText(static_cast<double>(entry->arena_bytes())),
-                      names(entry->inputs()), std::to_string(entry->outputs() ? entry->outputs()->size() : 0)});
-    shell_.print(text + tableText(rows));
-    shell_.print(Json{{"entries", rows}});
-    return 0;
-  }
-
-  /// For every entry: the instruction at which most bytes are live, and what they are.
-  int peak() {
-    std::string text;
-    Json json = Json::array();
-    for (size_t e = 0; e < program_.entries()->size(); ++e) {
-      std::vector<const schema::Buffer *> live = liveAtPeak(static_cast<int>(e));
-      const schema::Entry *entry = program_.entries()->Get(static_cast<unsigned>(e));
-      int64_t bytes = 0;
-      for (const schema::Buffer *buffer : live)
-        bytes += buffer->size();
-      std::string place = instructionText(entry, peakTime_);
-      text += format("%s: %s live at instruction %d (%s); the arena has %s\n", textOf(entry->name()).c_str(), bytesText(static_cast<double>(bytes)).c_str(), peakTime_, place.c_str(),
-                     bytesText(static_cast<double>(entry->arena_bytes())).c_str());
-      std::vector<std::vector<std::string>> rows = {{"  bytes", "tensor", "shape", "live", "from"}};
-      Json lines = Json::array();
-      for (size_t i = 0; i < live.size(); ++i) {
-        if (i < shown)
-          rows.push_back({"  " + bytesText(static_cast<double>(live[i]->size())), textOf(live[i]->name()), shapeText(live[i]->shape()), lifeText(*live[i]), textOf(live[i]->origin())});
-        lines.push_back(bufferJson(*live[i]));
-      }
-      text += tableText(rows) + (live.size() > shown ? format("  and %zu more\n", live.size() - shown) : "") + "\n";
-      json.push_back({{"entry", textOf(entry->name())}, {"bytes", bytes}, {"instruction", peakTime_}, {"arena_bytes", entry->arena_bytes()}, {"live", lines}});
-    }
-    shell_.print(text);
-    shell_.print(Json{{"peaks", json}});
-    return 0;
-  }
-
-  /// Buffers and parameters whose name or origin contains `what`.
-  Result<int> tensors(const std::string &what) {
-    std::vector<std::vector<std::string>> rows = {{"tensor", "entry", "where", "offset", "bytes", "shape", "live", "from"}};
-    Json lines = Json::array();
-    if (program_.parameters())
-      for (const schema::Parameter *parameter : *program_.parameters())
-        if (matches(parameter->name(), what)) {
-          rows.push_back({textOf(parameter->name()), "", parameter->trained() ? "parameter, trains" : "parameter", std::to_string(parameter->offset()), "", shapeText(parameter->shape()), "always", ""});
-          lines.push_back({{"name", textOf(parameter->name())}, {"storage", "parameters"}, {"offset", parameter->offset()}, {"trained", parameter->trained()}});
-        }
-    for (const schema::Buffer *buffer : *program_.buffers())
-      if (matches(buffer->name(), what) || matches(buffer->origin(), what)) {
-        std::string entry = buffer->entry() >= 0 ? textOf(program_.entries()->Get(static_cast<unsigned>(buffer->entry()))->name()) : "";
-        rows.push_back({textOf(buffer->name()), entry, storageName(buffer->storage()), std::to_string(buffer->offset()), bytesText(static_cast<double>(buffer->size())), shapeText(buffer->shape()),
-                        lifeText(*buffer), textOf(buffer->origin())});
-        lines.push_back(bufferJson(*buffer));
-      }
-    if (rows.size() == 1)
-      return Status::error(Code::Usage, "nothing in the program is called '" + escaped(what) + "'", "WHAT", "use a part of a parameter's, a node's or a module's name, or 'peak'");
-    shell_.print(tableText(rows));
-    shell_.print(Json{{"tensors", lines}});
-    return 0;
+  Result<int> run() {
+    if (flags_.what.empty())
+      return overview();
+    if (flags_.what == "memory" || flags_.what == "peak")
+      return memory();
+    if (flags_.what == "instructions")
+      return instructions();
+    return tensors();
   }
 
 private:
-  static constexpr size_t shown = 20;
+  int overview();
+  int memory();
+  Result<int> instructions();
+  Result<int> tensors();
 
-  static bool matches(const flatbuffers::String *text, const std::string &what) { return text && text->string_view().find(what) != std::string_view::npos; }
-  static std::string lifeText(const schema::Buffer &buffer) {
-    return buffer.storage() == schema::Storage::Arena ? std::to_string(buffer.first()) + " to " + std::to_string(buffer.last()) : "always";
-  }
-  static Json bufferJson(const schema::Buffer &buffer) {
-    return {{"name", textOf(buffer.name())}, {"storage", storageName(buffer.storage())}, {"entry", buffer.entry()}, {"offset", buffer.offset()},
-            {"bytes", buffer.size()}, {"first", buffer.first()}, {"last", buffer.last()}, {"origin", textOf(buffer.origin())}};
-  }
-  static std::string names(const flatbuffers::Vector<flatbuffers::Offset<schema::Binding>> *bindings) {
-    std::string text;
-    if (bindings)
-      for (const schema::Binding *binding : *bindings)
-        text += (text.empty() ? "" : ", ") + textOf(binding->name());
-    return text;
-  }
-  static std::string instructionText(const schema::Entry *entry, int time) {
-    if (!entry->instructions() || time < 0 || time >= static_cast<int>(entry->instructions()->size()))
-      return time < 0 ? "inputs" : "outputs";
-    return textOf(entry->instructions()->Get(static_cast<unsigned>(time))->origin());
+  const schema::Buffer &buffer(uint32_t index) const { return *program_.buffers()->Get(index); }
+  const schema::Entry &entry(int index) const { return *program_.entries()->Get(static_cast<unsigned>(index)); }
+  unsigned entryCount() const { return program_.entries() ? program_.entries()->size() : 0; }
+  std::string entryName(int index) const { return index < 0 ? "any" : textOf(entry(index).name()); }
+  static unsigned instructionCount(const schema::Entry &entry) {
+    return entry.instructions() ? entry.instructions()->size() : 0;
   }
 
-  /// Largest first.
-  std::vector<const schema::Buffer *> liveAtPeak(int entry) {
-    const auto *instructions = program_.entries()->Get(static_cast<unsigned>(entry))->instructions();
-    int end = instructions ? static_cast<int>(instructions->size()) : 0;
-    std::vector<int64_t> change(static_cast<size_t>(end) + 3);
-    std::vector<const schema::Buffer *> own;
-    for (const schema::Buffer *buffer : *program_.buffers())
-      if (buffer->storage() == schema::Storage::Arena && buffer->entry() == entry) {
-        own.push_back(buffer);
-        change[static_cast<size_t>(buffer->first() + 1)] += buffer->size();
-        change[static_cast<size_t>(buffer->last() + 2)] -= buffer->size();
-      }
-    int64_t bytes = 0, most = -1;
-    for (int time = -1; time <= end; ++time)
-      if (bytes += change[static_cast<size_t>(time + 1)]; bytes > most)
-        most = bytes, peakTime_ = time;
-    std::erase_if(own, [&](const schema::Buffer *buffer) { return buffer->first() > peakTime_ || buffer->last() < peakTime_; });
-    std::ranges::sort(own, {}, [](const schema::Buffer *buffer) { return std::pair(-buffer->size(), buffer->offset()); });
-    return own;
-  }
+  std::string momentText(int entryIndex, int time) const;
+  std::string lifeText(const schema::Buffer &buffer) const;
+  std::string usesText(const std::vector<BufferUse> &uses, bool writes) const;
+  Json bufferJson(uint32_t index) const;
+  Json usesJson(const std::vector<BufferUse> &uses) const;
+  void describeParameter(const schema::Parameter &parameter, std::string &text, Json &json);
+  void describeBuffer(uint32_t index, std::string &text, Json &json);
 
   const schema::Program &program_;
+  const ExplainFlags &flags_;
   const Shell &shell_;
-  int peakTime_ = 0;
+  std::vector<std::vector<BufferUse>> uses_;
 };
+
+std::string storageText(schema::Storage storage) {
+  constexpr const char *names[] = {"arena", "parameters", "gradients", "constants"};
+  return names[static_cast<size_t>(storage)];
+}
+
+/// "instruction 12 (node_MatMul_3 @ model.layers.0.mlp)"
+std::string Explainer::momentText(int entryIndex, int time) const {
+  if (time < 0)
+    return "when inputs are written";
+  if (time >= static_cast<int>(instructionCount(entry(entryIndex))))
+    return "when outputs are read";
+  std::string origin = textOf(entry(entryIndex).instructions()->Get(static_cast<unsigned>(time))->origin());
+  return "instruction " + std::to_string(time) + (origin.empty() ? "" : " (" + origin + ")");
+}
+
+std::string Explainer::lifeText(const schema::Buffer &buffer) const {
+  if (buffer.storage() == schema::Storage::Arena)
+    return "from " + momentText(buffer.entry(), buffer.first()) + " to " + momentText(buffer.entry(), buffer.last());
+  return buffer.storage() == schema::Storage::Gradient ? "from accumulate to the optimizer's step" : "always";
+}
+
+Json Explainer::bufferJson(uint32_t index) const {
+  const schema::Buffer &b = buffer(index);
+  Json shape = Json::array();
+  if (b.shape())
+    shape = std::vector<int64_t>(b.shape()->begin(), b.shape()->end());
+  return {{"name", textOf(b.name())},
+          {"storage", storageText(b.storage())},
+          {"entry", b.entry() < 0 ? Json() : Json(entryName(b.entry()))},
+          {"offset", b.offset()},
+          {"bytes", b.size()},
+          {"shape", shape},
+          {"first", b.first()},
+          {"last", b.last()},
+          {"origin", textOf(b.origin())}};
+}
+
+int Explainer::overview() {
+  std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "arena"}};
+  Json entries = Json::array();
+  for (unsigned e = 0; e < entryCount(); ++e) {
+    const schema::Entry &one = entry(static_cast<int>(e));
+    rows.push_back({textOf(one.name()), std::to_string(instructionCount(one)), bytesOf(one.arena_bytes())});
+    entries.push_back(
+        {{"name", textOf(one.name())}, {"instructions", instructionCount(one)}, {"arena_bytes", one.arena_bytes()}});
+  }
+  shell_.print(tableText(rows) + "\nparameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
+               bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()) +
+               ", arena " + bytesOf(program_.arena_bytes()) +
+               "\nAsk for 'memory', 'instructions', or a part of a tensor's, parameter's or module's name.");
+  shell_.print(Json{{"entries", entries},
+                    {"parameter_bytes", program_.parameter_bytes()},
+                    {"gradient_bytes", program_.gradient_bytes()},
+                    {"state_bytes", program_.state_bytes()},
+                    {"arena_bytes", program_.arena_bytes()}});
+  return 0;
+}
+
+/// For every entry: the moment at which most bytes are live, and what they are.
+int Explainer::memory() {
+  std::string text;
+  Json peaks = Json::array();
+  for (const PeakMemory &peak : peakMemory(program_)) {
+    double over =
+        peak.lowerBound ? 100.0 * (static_cast<double>(peak.planned) / static_cast<double>(peak.lowerBound) - 1) : 0;
+    text += entryName(peak.entry) + ": " + bytesOf(peak.planned) + " of arena; at its peak, " +
+            momentText(peak.entry, peak.time) + ", " + bytesOf(peak.lowerBound) +
+            " are live: no plan is smaller, this one is " + format("%.1f %%", over) + " above\n";
+    std::vector<std::vector<std::string>> rows = {{"  bytes", "share", "tensor", "shape", "live", "from"}};
+    Json live = Json::array();
+    int64_t rest = 0;
+    for (size_t i = 0; i < peak.live.size(); ++i) {
+      const schema::Buffer &b = buffer(peak.live[i]);
+      live.push_back(bufferJson(peak.live[i]));
+      if (i < flags_.limit)
+        rows.push_back({"  " + bytesOf(b.size()),
+                        format("%.0f %%", 100.0 * static_cast<double>(b.size()) / static_cast<double>(peak.lowerBound)),
+                        textOf(b.name()), shapeText(b.shape()),
+                        std::to_string(b.first()) + "-" + std::to_string(b.last()), textOf(b.origin())});
+      else
+        rest += b.size();
+    }
+    text += tableText(rows) +
+            (peak.live.size() > flags_.limit
+                 ? format("  and %zu more, ", peak.live.size() - flags_.limit) + bytesOf(rest) + "\n"
+                 : "") +
+            "\n";
+    peaks.push_back({{"entry", entryName(peak.entry)},
+                     {"time", peak.time},
+                     {"moment", momentText(peak.entry, peak.time)},
+                     {"lower_bound", peak.lowerBound},
+                     {"planned", peak.planned},
+                     {"live", live}});
+  }
+  shell_.print(text + "besides the arena: parameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
+               bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()));
+  shell_.print(Json{{"peaks", peaks},
+                    {"arena_bytes", program_.arena_bytes()},
+                    {"parameter_bytes", program_.parameter_bytes()},
+                    {"gradient_bytes", program_.gradient_bytes()},
+                    {"state_bytes", program_.state_bytes()}});
+  return 0;
+}
+
+/// A table of each entry's instructions, and sums by category.
+Result<int> Explainer::instructions() {
+  std::string text;
+  Json json = Json::array();
+  bool found = false;
+  for (unsigned e = 0; e < entryCount(); ++e) {
+    const schema::Entry &one = entry(static_cast<int>(e));
+    if (!flags_.entry.empty() && one.name()->string_view() != flags_.entry)
+      continue;
+    found = true;
+    std::vector<std::vector<std::string>> rows = {{"  #", "kind", "category", "FLOPs", "bytes", "from"}};
+    std::map<std::string, std::pair<int64_t, std::pair<double, double>>> sums;
+    Json lines = Json::array();
+    for (unsigned i = 0; i < instructionCount(one); ++i) {
+      const schema::Instruction &instruction = *one.instructions()->Get(i);
+      std::string kind = escaped(kindOf(instruction)), category = textOf(instruction.category());
+      rows.push_back({"  " + std::to_string(i), kind, category,
+                      format("%.3g", static_cast<double>(instruction.flops())), bytesOf(instruction.bytes()),
+                      textOf(instruction.origin())});
+      lines.push_back({{"kind", kind},
+                       {"category", category},
+                       {"flops", instruction.flops()},
+                       {"bytes", instruction.bytes()},
+                       {"origin", textOf(instruction.origin())}});
+      auto &[count, cost] = sums[category];
+      ++count;
+      cost.first += static_cast<double>(instruction.flops());
+      cost.second += static_cast<double>(instruction.bytes());
+    }
+    std::vector<std::vector<std::string>> totals = {{"  category", "instructions", "FLOPs", "bytes"}};
+    Json categories = Json::object();
+    for (const auto &[category, sum] : sums) {
+      totals.push_back(
+          {"  " + category, std::to_string(sum.first), format("%.3g", sum.second.first), bytesText(sum.second.second)});
+      categories[category] = {{"instructions", sum.first}, {"flops", sum.second.first}, {"bytes", sum.second.second}};
+    }
+    text += textOf(one.name()) + "\n" + tableText(rows) + "\n" + tableText(totals) + "\n";
+    json.push_back({{"entry", textOf(one.name())}, {"instructions", lines}, {"categories", categories}});
+  }
+  if (!found)
+    return Status::error(Code::Usage, "the program has no entry '" + escaped(flags_.entry) + "'", "--entry",
+                         "'graft explain P.graft' lists them");
+  shell_.print(text);
+  shell_.print(Json{{"entries", json}});
+  return 0;
+}
+
+/// "accumulate 3 (origin), accumulate 9 (origin) and 4 more"
+std::string Explainer::usesText(const std::vector<BufferUse> &uses, bool writes) const {
+  constexpr size_t shown = 6;
+  std::string text;
+  size_t count = 0;
+  for (const BufferUse &use : uses) {
+    if (use.access != schema::Access::ReadWrite && (use.access == schema::Access::Write) != writes)
+      continue;
+    if (++count > shown)
+      continue;
+    std::string origin = textOf(entry(use.entry).instructions()->Get(static_cast<unsigned>(use.instruction))->origin());
+    text += (text.empty() ? "" : ", ") + entryName(use.entry) + " " + std::to_string(use.instruction) +
+            (origin.empty() ? "" : " (" + origin + ")");
+  }
+  return text + (count > shown ? " and " + std::to_string(count - shown) + " more" : "");
+}
+
+Json Explainer::usesJson(const std::vector<BufferUse> &uses) const {
+  constexpr const char *names[] = {"read", "write", "read-write"};
+  Json out = Json::array();
+  for (const BufferUse &use : uses)
+    out.push_back(
+        {{"entry", entryName(use.entry)},
+         {"instruction", use.instruction},
+         {"access", names[static_cast<size_t>(use.access)]},
+         {"origin", textOf(entry(use.entry).instructions()->Get(static_cast<unsigned>(use.instruction))->origin())}});
+  return out;
+}
+
+void Explainer::describeBuffer(uint32_t index, std::string &text, Json &json) {
+  const schema::Buffer &b = buffer(index);
+  text += textOf(b.name()) + " " + shapeText(b.shape()) + " in " + storageText(b.storage()) +
+          (b.entry() >= 0 ? " of " + entryName(b.entry()) : "") + ", " + bytesOf(b.size()) + " at " +
+          std::to_string(b.offset()) + "\n";
+  if (b.origin() && b.origin()->size())
+    text += "  from     " + textOf(b.origin()) + "\n";
+  text += "  lives    " + lifeText(b) + "\n";
+  for (bool writes : {true, false})
+    if (std::string who = usesText(uses_[index], writes); !who.empty())
+      text += (writes ? "  written  " : "  read     ") + who + "\n";
+  Json one = bufferJson(index);
+  one["uses"] = usesJson(uses_[index]);
+  json.push_back(one);
+}
+
+void Explainer::describeParameter(const schema::Parameter &parameter, std::string &text, Json &json) {
+  text += "parameter " + textOf(parameter.name()) + " " + shapeText(parameter.shape()) +
+          (parameter.trained() ? ", trains" : ", frozen") + "\n";
+  Json aliases = Json::array();
+  if (parameter.aliases())
+    for (const flatbuffers::String *alias : *parameter.aliases())
+      aliases.push_back(textOf(alias));
+  if (!aliases.empty())
+    text += "  also     " + aliases.dump() + "\n";
+  text += "  weights  at " + std::to_string(parameter.offset()) + " of " + bytesOf(program_.parameter_bytes()) + "\n";
+  if (parameter.trained())
+    text += "  gradient at " + std::to_string(parameter.gradient_offset()) + " of " +
+            bytesOf(program_.gradient_bytes()) + "; moments at " + std::to_string(parameter.state_offset()) +
+            " of 2 x " + bytesOf(program_.state_bytes()) + "; weight decay " +
+            format("%g", static_cast<double>(parameter.weight_decay())) + "\n";
+  Json one = {{"name", textOf(parameter.name())},
+              {"aliases", aliases},
+              {"trained", parameter.trained()},
+              {"offset", parameter.offset()},
+              {"gradient_offset", parameter.gradient_offset()},
+              {"state_offset", parameter.state_offset()},
+              {"weight_decay", parameter.weight_decay()}};
+  one["uses"] = Json::array();
+  for (uint32_t index : buffersOf(program_, parameter)) {
+    const char *which = buffer(index).storage() == schema::Storage::Gradient ? "gradient" : "weights";
+    for (bool writes : {true, false})
+      if (std::string who = usesText(uses_[index], writes); !who.empty())
+        text += std::string("  ") + which + (writes ? " written by " : " read by ") + who + "\n";
+    for (Json use : usesJson(uses_[index])) {
+      use["block"] = which;
+      one["uses"].push_back(use);
+    }
+  }
+  json.push_back(one);
+}
+
+/// Parameters and buffers whose name, alias or origin contains `what`.
+Result<int> Explainer::tensors() {
+  auto matches = [&](const flatbuffers::String *text) {
+    return text && text->string_view().find(flags_.what) != std::string_view::npos;
+  };
+  uses_ = bufferUses(program_);
+  std::string text;
+  Json parameters = Json::array(), buffers = Json::array();
+  size_t found = 0;
+  auto take = [&] { return ++found <= flags_.limit || shell_.json; };
+  for (unsigned i = 0; program_.parameters() && i < program_.parameters()->size(); ++i) {
+    const schema::Parameter &parameter = *program_.parameters()->Get(i);
+    bool alias = false;
+    if (parameter.aliases())
+      for (const flatbuffers::String *other : *parameter.aliases())
+        alias |= matches(other);
+    if ((matches(parameter.name()) || alias) && take())
+      describeParameter(parameter, text, parameters);
+  }
+  for (uint32_t i = 0; program_.buffers() && i < program_.buffers()->size(); ++i)
+    if (bool own = buffer(i).storage() == schema::Storage::Arena || buffer(i).storage() == schema::Storage::Constant;
+        own && (matches(buffer(i).name()) || matches(buffer(i).origin())) && take())
+      describeBuffer(i, text, buffers);
+  if (found == 0)
+    return Status::error(Code::Usage, "nothing in the program is called '" + escaped(flags_.what) + "'", "WHAT",
+                         "use 'memory', 'instructions', or a part of a parameter's, a node's or a module's name");
+  if (found > flags_.limit)
+    text += "and " + std::to_string(found - flags_.limit) + " more: say more of the name, or raise --limit\n";
+  shell_.print(text);
+  shell_.print(Json{{"parameters", parameters}, {"buffers", buffers}});
+  return 0;
+}
 
 Result<int> explain(const ExplainFlags &flags, const Shell &shell) {
   GRAFT_ASSIGN_OR_RETURN(Program program, Program::open(flags.program));
-  Explainer explainer(program.root(), shell);
-  if (flags.what.empty())
-    return explainer.overview();
-  if (flags.what == "peak" || flags.what == "memory" || flags.what == "peak memory")
-    return explainer.peak();
-  return explainer.tensors(flags.what);
+  return Explainer(program.root(), flags, shell).run();
 }
 
 } // namespace
 
 void addExplain(CLI::App &app, Shell &shell) {
-  CLI::App *command = app.add_subcommand("explain", "Say where a program's tensors live, and what its peak memory is made of");
+  CLI::App *command = app.add_subcommand(
+      "explain", "Say what a program's memory is made of, where a tensor lives, what its instructions cost");
   auto flags = std::make_shared<ExplainFlags>();
   command->add_option("PROGRAM", flags->program, "Program file")->required();
-  command->add_option("WHAT", flags->what, "A part of a tensor's, node's or module's name; or 'peak'");
+  command->add_option("WHAT", flags->what,
+                      "'memory', 'instructions', or a part of a tensor's, parameter's, node's or module's name");
+  command->add_option("--entry", flags->entry, "With 'instructions': only this entry");
+  command->add_option("--limit", flags->limit, "Lines per list")->check(CLI::Range(1, 1000000));
   shell.addFlags(*command);
   command->callback([flags, &shell] { shell.action = [flags, &shell] { return explain(*flags, shell); }; });
 }

@@ -67,7 +67,8 @@ std::vector<std::string> Interpreted::inputs() const {
   return {names.begin(), names.end()};
 }
 
-Result<std::map<std::string, Tensor>> Interpreted::call(const std::string &entry, const std::map<std::string, Tensor> &arrays, Weights &weights) {
+Result<std::map<std::string, Tensor>> Interpreted::call(const std::string &entry,
+                                                        const std::map<std::string, Tensor> &arrays, Weights &weights) {
   ModuleOp module = *module_.graph.module;
   auto function = module.lookupSymbol<func::FuncOp>(entry);
   if (!function)
@@ -79,9 +80,11 @@ Result<std::map<std::string, Tensor>> Interpreted::call(const std::string &entry
     auto type = cast<RankedTensorType>(function.getArgumentTypes()[i]);
     auto found = arrays.find(name);
     if (found == arrays.end())
-      status.merge(Status::error(Code::Graph, "the batch has no array '" + escaped(name) + "', which '" + entry + "' reads"));
+      status.merge(
+          Status::error(Code::Graph, "the batch has no array '" + escaped(name) + "', which '" + entry + "' reads"));
     else if (ArrayRef<int64_t>(found->second.shape()) != type.getShape())
-      status.merge(Status::error(Code::Range, "array '" + escaped(name) + "' does not have the shape that '" + entry + "' reads"));
+      status.merge(Status::error(Code::Range,
+                                 "array '" + escaped(name) + "' does not have the shape that '" + entry + "' reads"));
     else
       arguments.push_back(asArgument(found->second, type));
   }

@@ -24,7 +24,8 @@ public:
   const Recipe &recipe() const { return recipe_; }
 
 private:
-  Result<std::map<std::string, Tensor>> call(const std::string &entry, const std::map<std::string, Tensor> &arrays, Weights &weights);
+  Result<std::map<std::string, Tensor>> call(const std::string &entry, const std::map<std::string, Tensor> &arrays,
+                                             Weights &weights);
 
   Compiler compiler_;
   Recipe recipe_;

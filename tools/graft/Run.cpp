@@ -83,7 +83,9 @@ Status addGradients(Session &session, const RunFlags &flags, Results &results) {
     GRAFT_RETURN_IF_ERROR(session.read(Block::Gradient, parameter.name, values));
     sum += squares(values);
     if (flags.gradients)
-      results.add("grad." + parameter.name, parameter.shape, [&session, name = parameter.name](std::span<float> out) { return session.read(Block::Gradient, name, out); });
+      results.add("grad." + parameter.name, parameter.shape, [&session, name = parameter.name](std::span<float> out) {
+        return session.read(Block::Gradient, name, out);
+      });
   }
   results.addNumber("grad_norm", std::sqrt(sum));
   return Status::ok();
@@ -91,7 +93,8 @@ Status addGradients(Session &session, const RunFlags &flags, Results &results) {
 
 Status completeBatch(StepRunner &runner, Batch &batch) {
   GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(batch));
-  if (runner.settings().oldPolicy == OldPolicy::Initial && runner.reads("accumulate", "old_logprobs") && !batch.find("old_logprobs")) {
+  if (runner.settings().oldPolicy == OldPolicy::Initial && runner.reads("accumulate", "old_logprobs") &&
+      !batch.find("old_logprobs")) {
     GRAFT_ASSIGN_OR_RETURN(std::vector<float> old, runner.logprobs(batch));
     setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, std::move(old)});
   }
@@ -127,7 +130,10 @@ Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const Run
   results.addNumber("clip_factor", applied.clipFactor);
   for (const ParameterInfo &parameter : session.parameters())
     if (parameter.trained)
-      results.add("parameter." + parameter.name, parameter.shape, [&session, name = parameter.name](std::span<float> out) { return session.read(Block::Parameter, name, out); });
+      results.add("parameter." + parameter.name, parameter.shape,
+                  [&session, name = parameter.name](std::span<float> out) {
+                    return session.read(Block::Parameter, name, out);
+                  });
   return Status::ok();
 }
 
@@ -144,7 +150,8 @@ Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program,
     shell.say("note: " + note);
   GRAFT_RETURN_IF_ERROR(weights.bind(*session).at(escaped(flags.program, 400)));
   Results results;
-  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded.batch, flags, results).at(escaped(flags.program, 400) + ", " + escaped(flags.batch, 400)));
+  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded.batch, flags, results)
+                            .at(escaped(flags.program, 400) + ", " + escaped(flags.batch, 400)));
   GRAFT_RETURN_IF_ERROR(results.write(flags.out));
   results.print(shell, flags.out);
   return 0;
@@ -152,7 +159,8 @@ Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program,
 
 Result<int> interpreted(const RunFlags &flags, const Shell &shell, const Recipe &recipe, Weights weights) {
   if (flags.entry == "step")
-    return Status::error(Code::Usage, "the reference interpreter has no optimizer", "--entry", "use --entry accumulate");
+    return Status::error(Code::Usage, "the reference interpreter has no optimizer", "--entry",
+                         "use --entry accumulate");
   GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Interpreted> reference, Interpreted::build(recipe));
   BatchOptions options;
   options.used = reference->inputs();
@@ -187,7 +195,8 @@ Result<int> interpreted(const RunFlags &flags, const Shell &shell, const Recipe 
 Result<int> runEntry(const RunFlags &flags, const Shell &shell) {
   const char *entries[] = {"logprobs", "accumulate", "step", "advantages"};
   if (std::ranges::find(entries, flags.entry) == std::end(entries))
-    return Status::error(Code::Usage, "there is no entry '" + escaped(flags.entry) + "'", "--entry", "entries are logprobs, accumulate, step, advantages");
+    return Status::error(Code::Usage, "there is no entry '" + escaped(flags.entry) + "'", "--entry",
+                         "entries are logprobs, accumulate, step, advantages");
   GRAFT_ASSIGN_OR_RETURN(Program program, Program::open(flags.program));
   GRAFT_ASSIGN_OR_RETURN(Recipe recipe, recipeOf(program, flags.program));
   GRAFT_ASSIGN_OR_RETURN(Weights weights, Weights::open(recipe, flags.weights));

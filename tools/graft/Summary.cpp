@@ -36,28 +36,45 @@ PlanSummary PlanSummary::of(const schema::ProgramT &program) {
 }
 
 std::string PlanSummary::text() const {
-  auto row = [](const char *what, int64_t bytes, std::string more) { return std::vector<std::string>{what, bytesText(static_cast<double>(bytes)), std::move(more)}; };
+  auto row = [](const char *what, int64_t bytes, std::string more) {
+    return std::vector<std::string>{what, bytesText(static_cast<double>(bytes)), std::move(more)};
+  };
   std::string text = tableText({{"memory", "bytes", ""},
-                                row("parameters", parameterBytes, format("%lld tensors, %.1f M numbers, %.1f M of them train", static_cast<long long>(tensors), parameters / 1e6, trainedParameters / 1e6)),
+                                row("parameters", parameterBytes,
+                                    format("%lld tensors, %.1f M numbers, %.1f M of them train",
+                                           static_cast<long long>(tensors), parameters / 1e6, trainedParameters / 1e6)),
                                 row("gradients", gradientBytes, ""),
                                 row("optimizer state", stateBytes, ""),
                                 row("arena", arenaBytes, "everything else, at fixed offsets"),
                                 row("constants", constantBytes, "")});
   std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "GFLOP", "arena"}};
   for (const EntrySummary &entry : entries)
-    rows.push_back({entry.name, std::to_string(entry.instructions), format("%.2f", entry.flops / 1e9), bytesText(static_cast<double>(entry.arenaBytes))});
-  return text + "\n" + tableText(rows) + format("\n%lld kernels (%lld distinct, %s of code)\n", static_cast<long long>(kernels), static_cast<long long>(distinctKernels),
-                                                bytesText(static_cast<double>(objectBytes)).c_str());
+    rows.push_back({entry.name, std::to_string(entry.instructions), format("%.2f", entry.flops / 1e9),
+                    bytesText(static_cast<double>(entry.arenaBytes))});
+  return text + "\n" + tableText(rows) +
+         format("\n%lld kernels (%lld distinct, %s of code)\n", static_cast<long long>(kernels),
+                static_cast<long long>(distinctKernels), bytesText(static_cast<double>(objectBytes)).c_str());
 }
 
 Json PlanSummary::json() const {
   Json lines = Json::array();
   for (const EntrySummary &entry : entries)
-    lines.push_back({{"name", entry.name}, {"instructions", entry.instructions}, {"flops", entry.flops}, {"arena_bytes", entry.arenaBytes}});
-  return {{"parameters", parameters},       {"trained_parameters", trainedParameters}, {"tensors", tensors},
-          {"parameter_bytes", parameterBytes}, {"gradient_bytes", gradientBytes},       {"state_bytes", stateBytes},
-          {"arena_bytes", arenaBytes},      {"constant_bytes", constantBytes},         {"kernels", kernels},
-          {"distinct_kernels", distinctKernels}, {"object_bytes", objectBytes},        {"entries", lines}};
+    lines.push_back({{"name", entry.name},
+                     {"instructions", entry.instructions},
+                     {"flops", entry.flops},
+                     {"arena_bytes", entry.arenaBytes}});
+  return {{"parameters", parameters},
+          {"trained_parameters", trainedParameters},
+          {"tensors", tensors},
+          {"parameter_bytes", parameterBytes},
+          {"gradient_bytes", gradientBytes},
+          {"state_bytes", stateBytes},
+          {"arena_bytes", arenaBytes},
+          {"constant_bytes", constantBytes},
+          {"kernels", kernels},
+          {"distinct_kernels", distinctKernels},
+          {"object_bytes", objectBytes},
+          {"entries", lines}};
 }
 
 } // namespace graft::cli

@@ -34,11 +34,14 @@ Batch randomBatch(const StepSettings &settings, const std::vector<std::string> &
     double advantage = static_cast<double>(random() % 5) / 2 - 1;
     for (int64_t t = 0; t < width; ++t) {
       bool real = t < length;
-      ids.push_back(real ? static_cast<int64_t>(random() % static_cast<uint64_t>(settings.vocabulary)) : settings.padId);
+      ids.push_back(real ? static_cast<int64_t>(random() % static_cast<uint64_t>(settings.vocabulary))
+                         : settings.padId);
       mask.push_back(real);
       positions.push_back(std::min(t, length - 1));
       loss.push_back(real && t > 0 && t >= length / 3);
-      noise.push_back(t == 0 ? 0.0 : -std::log(static_cast<double>(settings.vocabulary)) + static_cast<double>(random() % 1000) / 1000 - 0.5);
+      noise.push_back(t == 0 ? 0.0
+                             : -std::log(static_cast<double>(settings.vocabulary)) +
+                                   static_cast<double>(random() % 1000) / 1000 - 0.5);
       advantages.push_back(advantage);
     }
   }
@@ -92,7 +95,8 @@ public:
     GRAFT_ASSIGN_OR_RETURN(Batch narrow, batch(runner, false));
     GRAFT_ASSIGN_OR_RETURN(Batch wide, batch(runner, true));
     GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(narrow));
-    if (runner.settings().oldPolicy == OldPolicy::Initial && runner.reads("accumulate", "old_logprobs") && !narrow.find("old_logprobs")) {
+    if (runner.settings().oldPolicy == OldPolicy::Initial && runner.reads("accumulate", "old_logprobs") &&
+        !narrow.find("old_logprobs")) {
       GRAFT_ASSIGN_OR_RETURN(std::vector<float> old, runner.logprobs(narrow));
       setArray(narrow, {"old_logprobs", {narrow.sequences, narrow.tokens}, std::move(old)});
     }
@@ -129,7 +133,9 @@ private:
   }
 
   void compareStep(const StepResult &step, const Batch &batch, const std::map<std::string, Tensor> &expected) {
-    auto add = [&](const std::string &name, double difference) { comparisons_.push_back({name, difference, difference <= flags_.tolerance}); };
+    auto add = [&](const std::string &name, double difference) {
+      comparisons_.push_back({name, difference, difference <= flags_.tolerance});
+    };
     double worst = 0;
     const std::vector<double> &logprobs = expected.at("logprobs").f();
     const BatchArray *mask = batch.find("attention_mask");
@@ -138,7 +144,9 @@ private:
         if (double difference = std::abs(static_cast<double>(step.logprobs[i]) - logprobs[i]); !(difference <= worst))
           worst = difference;
     add("logprobs", worst);
-    auto relative = [](double value, double reference) { return std::abs(value - reference) / std::max(std::abs(reference), 1e-3); };
+    auto relative = [](double value, double reference) {
+      return std::abs(value - reference) / std::max(std::abs(reference), 1e-3);
+    };
     add("loss", relative(step.loss, expected.at("loss").at(0)));
     for (const auto &[name, value] : step.metrics)
       add("metric." + name, relative(value, expected.at("metric." + name).at(0)));
@@ -172,10 +180,12 @@ private:
     size_t bad = 0;
     for (const Comparison &comparison : comparisons_) {
       bad += !comparison.good;
-      rows.push_back({comparison.good ? "ok" : "FAIL", escaped(comparison.name), format("%.1e", comparison.difference)});
+      rows.push_back(
+          {comparison.good ? "ok" : "FAIL", escaped(comparison.name), format("%.1e", comparison.difference)});
       lines.push_back({{"name", comparison.name}, {"difference", comparison.difference}, {"ok", comparison.good}});
     }
-    shell_.print(tableText(rows) + format("\n%zu of %zu within %g\n", comparisons_.size() - bad, comparisons_.size(), flags_.tolerance));
+    shell_.print(tableText(rows) +
+                 format("\n%zu of %zu within %g\n", comparisons_.size() - bad, comparisons_.size(), flags_.tolerance));
     shell_.print(Json{{"tolerance", flags_.tolerance}, {"failed", bad}, {"comparisons", lines}});
     return bad ? exitCheckFailed : 0;
   }

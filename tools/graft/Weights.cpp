@@ -6,7 +6,9 @@ namespace graft::cli {
 
 Result<Weights> Weights::open(const Recipe &recipe, const std::string &path) {
   Weights weights;
-  weights.path_ = !path.empty() ? path : recipe.model.weights.isSet() ? recipe.model.weights.resolved : recipe.model.graph.resolved;
+  weights.path_ = !path.empty()                  ? path
+                  : recipe.model.weights.isSet() ? recipe.model.weights.resolved
+                                                 : recipe.model.graph.resolved;
   if (!path.empty() || recipe.model.weights.isSet()) {
     GRAFT_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(weights.path_));
     weights.checkpoint_ = std::move(checkpoint);
@@ -18,7 +20,8 @@ Result<Weights> Weights::open(const Recipe &recipe, const std::string &path) {
 
 Status Weights::read(std::span<const std::string> names, const std::vector<int64_t> &shape, std::span<float> values) {
   auto wrongShape = [&](const std::string &name, std::span<const int64_t> found) {
-    return Status::error(Code::Type, "has shape " + onnx::shapeText(found) + ", the program needs " + onnx::shapeText(shape),
+    return Status::error(Code::Type,
+                         "has shape " + onnx::shapeText(found) + ", the program needs " + onnx::shapeText(shape),
                          escaped(path_, 400) + ": tensor '" + escaped(name) + "'");
   };
   for (const std::string &name : names) {
@@ -37,8 +40,8 @@ Status Weights::read(std::span<const std::string> names, const std::vector<int64
         return Status::ok();
       }
   }
-  return Status::error(Code::Graph, "holds no tensor '" + escaped(names[0]) + "', which the program needs", escaped(path_, 400),
-                       "give the weights of the model that was compiled");
+  return Status::error(Code::Graph, "holds no tensor '" + escaped(names[0]) + "', which the program needs",
+                       escaped(path_, 400), "give the weights of the model that was compiled");
 }
 
 Status Weights::bind(Session &session) {
@@ -59,20 +62,22 @@ Status Weights::save(const Session &session, const std::string &folder) const {
         known[alias] = &parameter;
     }
     Status status;
-    Status saved = saveCheckpoint(*checkpoint_, folder, [&](const std::string &name) -> std::optional<std::span<const float>> {
-      auto found = known.find(name);
-      if (found == known.end() || !found->second->trained)
-        return std::nullopt;
-      values.resize(static_cast<size_t>(found->second->elements));
-      status.merge(session.read(Block::Parameter, name, values));
-      return values;
-    });
+    Status saved =
+        saveCheckpoint(*checkpoint_, folder, [&](const std::string &name) -> std::optional<std::span<const float>> {
+          auto found = known.find(name);
+          if (found == known.end() || !found->second->trained)
+            return std::nullopt;
+          values.resize(static_cast<size_t>(found->second->elements));
+          status.merge(session.read(Block::Parameter, name, values));
+          return values;
+        });
     return status.isOk() ? saved : status;
   }
   std::vector<TensorDeclaration> tensors;
   for (const ParameterInfo &parameter : session.parameters())
     tensors.push_back({parameter.name, DType::F32, parameter.shape});
-  GRAFT_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(folder + "/model.safetensors", std::move(tensors), {{"format", "pt"}}));
+  GRAFT_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(folder + "/model.safetensors",
+                                                                             std::move(tensors), {{"format", "pt"}}));
   for (const TensorDeclaration &tensor : writer.tensors()) {
     size_t count = 1;
     for (int64_t size : tensor.shape)
@@ -87,7 +92,8 @@ Status Weights::save(const Session &session, const std::string &folder) const {
 bool Weights::savesExactly() const {
   if (checkpoint_)
     for (const std::string &name : checkpoint_->names())
-      if (DType dtype = checkpoint_->find(name)->info->dtype; kind(dtype) == DTypeKind::Float && dtype != DType::F32 && dtype != DType::F64)
+      if (DType dtype = checkpoint_->find(name)->info->dtype;
+          kind(dtype) == DTypeKind::Float && dtype != DType::F32 && dtype != DType::F64)
         return false;
   return true;
 }

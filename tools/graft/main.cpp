@@ -21,7 +21,8 @@ void addHelp(CLI::App &app, Shell &shell) {
         if (candidate->get_name() == *topic)
           chosen = candidate;
       if (!chosen)
-        return Status::error(Code::Usage, "there is no command '" + escaped(*topic) + "'", "", "'graft help' lists them");
+        return Status::error(Code::Usage, "there is no command '" + escaped(*topic) + "'", "",
+                             "'graft help' lists them");
       app.clear(); // or help() speaks of the command 'help'
       std::cout << chosen->help();
       return 0;
@@ -30,7 +31,8 @@ void addHelp(CLI::App &app, Shell &shell) {
 }
 
 int run(int argc, char **argv) {
-  CLI::App app{"Compiles the forward graph of a language model and a recipe into a training program, and runs it.", "graft"};
+  CLI::App app{"Compiles the forward graph of a language model and a recipe into a training program, and runs it.",
+               "graft"};
   app.set_version_flag("--version", "graft 0.1.0");
   app.footer("graft COMMAND --help explains a command.");
   Shell shell;
@@ -68,7 +70,8 @@ int main(int argc, char **argv) {
     std::cerr << "error[does-not-fit]: memory ran out\n";
     return exitCode(Code::DoesNotFit);
   } catch (const std::exception &error) {
-    std::cerr << "error[internal]: " << error.what() << "\n  this is a defect of Graft: please report it with the command line\n";
+    std::cerr << "error[internal]: " << error.what()
+              << "\n  this is a defect of Graft: please report it with the command line\n";
     return exitCode(Code::Internal);
   }
 }

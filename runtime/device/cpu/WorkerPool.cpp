@@ -79,9 +79,11 @@ void WorkerPool::drive(const std::function<void()> &f) {
 
 namespace {
 
-/// Numbers below 1.2e-38 count as 0 on this thread: probabilities of unlikely tokens make gradients full of them, and arithmetic on
-/// subnormals is a hundred times slower. PyTorch's users set the same (torch.set_flush_denormal).
-void flushSubnormals() { _mm_setcsr(_mm_getcsr() | 0x8040); } // FTZ and DAZ
+/// Numbers below 1.2e-38 count as 0 on this thread: probabilities of unlikely tokens make gradients full of them, and
+/// arithmetic on subnormals is a hundred times slower. PyTorch's users set the same (torch.set_flush_denormal).
+void flushSubnormals() {
+  _mm_setcsr(_mm_getcsr() | 0x8040);
+} // FTZ and DAZ
 
 } // namespace
 

@@ -1,7 +1,7 @@
 // Graphs as MLIR text: what is read, and every fault with its place.
 #include "frontends/mlir/ReadModule.h"
-#include "frontends/mlir/Diagnostics.h"
 #include "dialects/rl/RLDialect.h"
+#include "frontends/mlir/Diagnostics.h"
 
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -96,7 +96,8 @@ TEST_F(ReadModuleTest, ForeignOperatorsAreReportedAllAtOnce) {
 }
 
 TEST_F(ReadModuleTest, ArgumentsNeedNamesAndShapes) {
-  Status status = faultsOf("func.func @forward(%a: tensor<2xf32>, %b: tensor<?xf32> {rl.name = \"b\"}) -> tensor<2xf32> { return %a : tensor<2xf32> }");
+  Status status = faultsOf("func.func @forward(%a: tensor<2xf32>, %b: tensor<?xf32> {rl.name = \"b\"}) -> "
+                           "tensor<2xf32> { return %a : tensor<2xf32> }");
   EXPECT_EQ(status.faults().size(), 2u);
   EXPECT_THAT(status.text(), HasSubstr("argument 0 of @forward has no name"));
   EXPECT_THAT(status.text(), HasSubstr("argument 1 of @forward is no tensor of static shape"));
@@ -118,7 +119,8 @@ TEST_F(ReadModuleTest, FilesThatAreNone) {
 TEST_F(ReadModuleTest, LocationsAreWordsForPeople) {
   auto name = [&](const char *text, Location child) { return NameLoc::get(StringAttr::get(&context, text), child); };
   EXPECT_EQ(locationText(UnknownLoc::get(&context)), "");
-  EXPECT_EQ(locationText(name("node_MatMul_3", name("model.layers.0.mlp", UnknownLoc::get(&context)))), "node_MatMul_3, model.layers.0.mlp");
+  EXPECT_EQ(locationText(name("node_MatMul_3", name("model.layers.0.mlp", UnknownLoc::get(&context)))),
+            "node_MatMul_3, model.layers.0.mlp");
   EXPECT_EQ(locationText(FileLineColLoc::get(&context, "graph.mlir", 3, 8)), "graph.mlir:3:8");
 }
 

@@ -78,7 +78,8 @@ protected:
     SmallVector<Tensor> values;
     for (const std::string &argument : arguments(name))
       values.push_back(arrays.at(argument));
-    auto outputs = interpret(function(name), values, [&](StringRef parameter) { return std::optional(parameters.at(parameter.str())); });
+    auto outputs = interpret(function(name), values,
+                             [&](StringRef parameter) { return std::optional(parameters.at(parameter.str())); });
     EXPECT_TRUE(succeeded(outputs)) << errors;
     std::map<std::string, Tensor> named;
     for (auto [result, tensor] : llvm::zip(results(name), *outputs))
@@ -94,7 +95,9 @@ protected:
     for (int64_t v = 0; v < vocabulary; ++v) {
       scores[v] = 0;
       for (int64_t k = 0; k < hidden; ++k)
-        scores[v] += std::tanh((e.f()[ids[b * width + t - 1] * hidden + k] + parameters.at("shift").f()[k]) * parameters.at("scale").f()[k]) * e.f()[v * hidden + k];
+        scores[v] += std::tanh((e.f()[ids[b * width + t - 1] * hidden + k] + parameters.at("shift").f()[k]) *
+                               parameters.at("scale").f()[k]) *
+                     e.f()[v * hidden + k];
       sum += std::exp(scores[v]);
     }
     return scores[ids[b * width + t]] - std::log(sum);
@@ -102,7 +105,8 @@ protected:
 
   objective::Objective grpo, advantages, sft;
   std::map<std::string, Tensor> parameters = {
-      {"embedding", Tensor::floats({vocabulary, hidden}, {0.1, -0.4, 0.3, 0.9, 0.2, -0.7, -0.2, 0.5, 0.6, 1.1, -0.3, 0.4, -0.8, 0.7, 0.05})},
+      {"embedding", Tensor::floats({vocabulary, hidden},
+                                   {0.1, -0.4, 0.3, 0.9, 0.2, -0.7, -0.2, 0.5, 0.6, 1.1, -0.3, 0.4, -0.8, 0.7, 0.05})},
       {"shift", Tensor::floats({hidden}, {0.2, -0.1, 0.4})},
       {"scale", Tensor::floats({hidden}, {1.5, 0.5, -1.0})}};
   std::map<std::string, Tensor> arrays = {
@@ -158,7 +162,8 @@ TEST_F(EntryPointsTest, GradientsAreThoseOfFiniteDifferences) {
         losses[side] = run("accumulate")["loss"].at(0);
       }
       parameters.at(name).f()[k] = kept;
-      EXPECT_NEAR(values["grad." + std::string(name)].f()[k], (losses[1] - losses[0]) / (2 * step), 1e-8) << name << " " << k;
+      EXPECT_NEAR(values["grad." + std::string(name)].f()[k], (losses[1] - losses[0]) / (2 * step), 1e-8)
+          << name << " " << k;
     }
 }
 
@@ -228,11 +233,21 @@ TEST_P(BadForwardTest, IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(
     Forward, BadForwardTest,
-    testing::Values(
-        BadForward{"Absent", "func.func @other(%x: tensor<2xf32>) -> tensor<2xf32> { return %x : tensor<2xf32> }", "no function @forward"},
-        BadForward{"NoIds", "func.func @forward(%x: tensor<2x4x5xf32> {rl.name = \"x\"}) -> tensor<2x4x5xf32> { return %x : tensor<2x4x5xf32> }", "input 'input_ids'"},
-        BadForward{"FloatIds", "func.func @forward(%x: tensor<2x4xf32> {rl.name = \"input_ids\"}) -> tensor<2x4xf32> { return %x : tensor<2x4xf32> }", "input 'input_ids'"},
-        BadForward{"NoLogits", "func.func @forward(%x: tensor<2x4xi64> {rl.name = \"input_ids\"}) -> tensor<2x4xi64> { return %x : tensor<2x4xi64> }", "needs one output"}),
+    testing::Values(BadForward{"Absent",
+                               "func.func @other(%x: tensor<2xf32>) -> tensor<2xf32> { return %x : tensor<2xf32> }",
+                               "no function @forward"},
+                    BadForward{"NoIds",
+                               "func.func @forward(%x: tensor<2x4x5xf32> {rl.name = \"x\"}) -> tensor<2x4x5xf32> { "
+                               "return %x : tensor<2x4x5xf32> }",
+                               "input 'input_ids'"},
+                    BadForward{"FloatIds",
+                               "func.func @forward(%x: tensor<2x4xf32> {rl.name = \"input_ids\"}) -> tensor<2x4xf32> { "
+                               "return %x : tensor<2x4xf32> }",
+                               "input 'input_ids'"},
+                    BadForward{"NoLogits",
+                               "func.func @forward(%x: tensor<2x4xi64> {rl.name = \"input_ids\"}) -> tensor<2x4xi64> { "
+                               "return %x : tensor<2x4xi64> }",
+                               "needs one output"}),
     [](const auto &info) { return std::string(info.param.name); });
 
 } // namespace

@@ -212,11 +212,13 @@ const Case cases[] = {
      R"((%x: tensor<2x5x8xf32> {rl.name = "x"}, %c: tensor<2x5x4xf32> {rl.name = "c"}, %s: tensor<2x5x4xf32> {rl.name = "s"}) -> (tensor<2x5x8xf32> {rl.name = "y"}))",
      R"(%y = nn.rope %x, %c, %s interleaved : tensor<2x5x8xf32>, tensor<2x5x4xf32>, tensor<2x5x4xf32> -> tensor<2x5x8xf32> return %y : tensor<2x5x8xf32>)",
      0},
-    {"rope_interleaved_of_a_view", R"((%h: tensor<2x5x16xf32> {rl.name = "h"}, %c: tensor<2x5x4xf32> {rl.name = "c"}, %s: tensor<2x5x4xf32> {rl.name = "s"}) -> (tensor<2x2x5x5xf32> {rl.name = "y"}))",
+    {"rope_interleaved_of_a_view",
+     R"((%h: tensor<2x5x16xf32> {rl.name = "h"}, %c: tensor<2x5x4xf32> {rl.name = "c"}, %s: tensor<2x5x4xf32> {rl.name = "s"}) -> (tensor<2x2x5x5xf32> {rl.name = "y"}))",
      R"(%r = nn.reshape %h : tensor<2x5x16xf32> -> tensor<2x5x2x8xf32> %x = nn.transpose %r perm = [0, 2, 1, 3] : tensor<2x5x2x8xf32> -> tensor<2x2x5x8xf32>
         %cb = nn.broadcast %c dims = [0, 2, 3] : tensor<2x5x4xf32> -> tensor<2x2x5x4xf32> %sb = nn.broadcast %s dims = [0, 2, 3] : tensor<2x5x4xf32> -> tensor<2x2x5x4xf32>
         %q = nn.rope %x, %cb, %sb interleaved : tensor<2x2x5x8xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32> -> tensor<2x2x5x8xf32>
-        %y = nn.contract "bhid,bhjd->bhij" %q, %x : tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32> -> tensor<2x2x5x5xf32> return %y : tensor<2x2x5x5xf32>)", 0},
+        %y = nn.contract "bhid,bhjd->bhij" %q, %x : tensor<2x2x5x8xf32>, tensor<2x2x5x8xf32> -> tensor<2x2x5x5xf32> return %y : tensor<2x2x5x5xf32>)",
+     0},
     {"token_logprobs",
      R"((%z: tensor<2x3x101xf32> {rl.name = "z"}, %l: tensor<2x3xi64> {rl.name = "l"}) -> (tensor<2x3xf32> {rl.name = "logprobs"}, tensor<2x3xf32> {rl.name = "entropy"}))",
      R"(%p, %h, %n = rl.token_logprobs %z, %l : tensor<2x3x101xf32>, tensor<2x3xi64> -> tensor<2x3xf32> return %p, %h : tensor<2x3xf32>, tensor<2x3xf32>)",

@@ -23,6 +23,15 @@ TEST(Metrics, WritesOneFlushedLinePerStepInTheOrderGiven) {
       << "before the writer is closed";
 }
 
+TEST(Metrics, CountsAreAnObjectThatReadersPassOver) {
+  TemporaryDirectory folder;
+  auto writer = JsonLinesWriter::open(folder.path("m"));
+  std::vector<Field> fields = {{"step", int64_t{1}}, {"memory", Counts{{"arena", 64}, {"other", 7}}}, {"loss", 2.0}};
+  ASSERT_TRUE(writer->write(fields).isOk());
+  EXPECT_EQ(folder.read("m"), "{\"step\": 1, \"memory\": {\"arena\": 64, \"other\": 7}, \"loss\": 2}\n");
+  EXPECT_EQ((*readMetrics(folder.path("m")))[0], (MetricsRow{{"step", 1}, {"loss", 2}}));
+}
+
 TEST(Metrics, ReadsBackWhatItWrote) {
   TemporaryDirectory folder;
   {

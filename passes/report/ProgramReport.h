@@ -1,0 +1,39 @@
+// What a program file says about its memory and its instructions: the analyses behind `graft explain`.
+//
+// Needs no compiler. Programs have passed the verifier (runtime/program/Program.h): offsets and indices are used
+// unchecked.
+#pragma once
+
+#include "runtime/program/Program_generated.h"
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace graft::report {
+
+/// The moment at which an entry holds most bytes in the arena.
+struct PeakMemory {
+  int entry = 0;
+  int time = -1;              ///< instruction index; -1: inputs are written; number of instructions: outputs are read
+  int64_t lowerBound = 0;     ///< bytes live then, each buffer rounded up to the arena's alignment: no plan is smaller
+  int64_t planned = 0;        ///< what the entry uses of the arena
+  std::vector<uint32_t> live; ///< indices of buffers, largest first
+};
+/// One per entry.
+std::vector<PeakMemory> peakMemory(const schema::Program &program);
+
+struct BufferUse {
+  int entry = 0, instruction = 0;
+  schema::Access access = schema::Access::Read;
+};
+/// For every buffer the instructions that touch it, in order.
+std::vector<std::vector<BufferUse>> bufferUses(const schema::Program &program);
+
+/// "kernel", "gemm", "copy", "fill" or the host function's name.
+std::string_view kindOf(const schema::Instruction &instruction);
+
+/// Buffers that lie in the parameter's weights, gradient, or both.
+std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Parameter &parameter);
+
+} // namespace graft::report
