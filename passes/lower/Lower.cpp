@@ -417,10 +417,14 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
     for (const auto &instruction : entry->instructions)
       if (schema::KernelCallT *call = instruction->operation.AsKernelCall()) {
         call->kernel = kernelOf[call->kernel];
-        std::vector<schema::Access> access;
-        for (const schema::Operand &operand : call->operands)
-          access.push_back(operand.access());
-        program.kernels[call->kernel]->operands = std::move(access);
+        schema::KernelT &kernel = *program.kernels[call->kernel];
+        kernel.operands.clear();
+        kernel.extents.clear();
+        for (const schema::Operand &operand : call->operands) {
+          kernel.operands.push_back(operand.access());
+          kernel.extents.push_back(operand.extent());
+        }
+        kernel.units = call->units;
       }
   if (compiled.object.empty())
     return Status::ok();

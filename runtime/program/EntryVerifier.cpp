@@ -165,16 +165,22 @@ private:
       return fault("calls kernel " + std::to_string(call.kernel()) + " of " +
                    std::to_string(sizeOf(program_.kernels())));
     const schema::Kernel &kernel = *program_.kernels()->Get(call.kernel());
+    if (sizeOf(kernel.extents()) != sizeOf(kernel.operands()))
+      return; // said of the kernel
     if (sizeOf(call.operands()) != sizeOf(kernel.operands()))
       return fault("passes " + std::to_string(sizeOf(call.operands())) + " operands to kernel '" +
                    escaped(kernel.symbol()->string_view()) + "', which takes " +
                    std::to_string(sizeOf(kernel.operands())));
-    if (call.units() < 0)
-      fault("has " + std::to_string(call.units()) + " work items");
+    if (call.units() != kernel.units())
+      fault("has " + std::to_string(call.units()) + " work items, kernel '" + escaped(kernel.symbol()->string_view()) +
+            "' has " + std::to_string(kernel.units()));
     for (unsigned i = 0; i < sizeOf(call.operands()); ++i) {
       const schema::Operand &operand = *call.operands()->Get(i);
       if (operand.access() != kernel.operands()->Get(i))
         fault("operand " + std::to_string(i) + " has another access than the kernel's");
+      if (operand.extent() != kernel.extents()->Get(i))
+        fault("operand " + std::to_string(i) + " has " + std::to_string(operand.extent()) + " bytes, the kernel's has " +
+              std::to_string(kernel.extents()->Get(i)));
       addUse(operand);
     }
   }

@@ -237,6 +237,11 @@ void verifyKernels(const schema::Program &program, FaultList &faults) {
     for (unsigned j = 0; j < sizeOf(kernel.operands()); ++j)
       if (kernel.operands()->Get(j) > schema::Access::ReadWrite)
         faults.verify(place, "operand " + std::to_string(j) + " has no known access");
+    if (sizeOf(kernel.extents()) != sizeOf(kernel.operands()))
+      faults.verify(place, "has " + std::to_string(sizeOf(kernel.extents())) + " extents for " +
+                               std::to_string(sizeOf(kernel.operands())) + " operands");
+    if (kernel.units() < 0)
+      faults.verify(place, "has " + std::to_string(kernel.units()) + " work items");
   }
 }
 

@@ -12,7 +12,7 @@
 //   instructions  every operand inside its buffer; matrix, copy and host-call extents computed from their strides;
 //   written
 //                 elements are distinct; a matrix product or copy does not read what it writes; kernel ordinals,
-//                 operand counts and access; weights and constants are never written
+//                 operand counts, access, extents and work items; weights and constants are never written
 //   lifetimes     an arena buffer is used only by its entry and within [first, last], never read before it was written,
 //   and
 //                 no two live at the same time overlap; outputs are written

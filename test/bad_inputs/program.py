@@ -320,7 +320,7 @@ def emit_instructions(e):
             operation = instruction.sub("operation", kind)
             if kind == "KernelCall":
                 e.number(f"a17-{label}", operation, "kernel", (kernels, 0xFFFFFFFF))
-                e.number(f"a17-{label}", operation, "units", (-1,))
+                e.number(f"a17-{label}", operation, "units", (-1, 1 << 40))
                 at = operation.target("operands")
                 e.put(f"a17-{label}-operands", [(at, "I", struct.unpack_from("<I", e.valid, at)[0] - 1)])
                 written = [p for p in operation.items("operands") if e.valid[p + 4] == 1]

@@ -98,6 +98,8 @@ def emit(folder):
     add("line-of-20-MB", '{"x": "' + "x" * 20_000_000 + '"}', "limit")
     add("many-faults", "x\n" * 100_000, "format")
     add("good-before-a-fault", (line() + "\n") * 1000 + "{}", "graph")
+    # A run checks what it will use: this one uses all lines.
+    cases[-1]["args"] = ["train", "{training}", "--rollouts", "{path}", "--steps", "400", "--out", "{out}"]
     folder_path = os.path.join(folder, "folder.jsonl")
     os.makedirs(folder_path)
     fifo = os.path.join(folder, "fifo.jsonl")

@@ -62,7 +62,11 @@ public:
     return gemm;
   }
 
-  KernelCallT call(unsigned kernel, std::vector<Operand> operands, int64_t units) const {
+  KernelCallT call(unsigned kernel, std::vector<Operand> operands, int64_t units) {
+    program.kernels[kernel]->units = units;
+    program.kernels[kernel]->extents.clear();
+    for (const Operand &operand : operands)
+      program.kernels[kernel]->extents.push_back(operand.extent());
     KernelCallT call;
     call.kernel = kernel;
     call.operands = std::move(operands);

@@ -215,6 +215,11 @@ const Fault kernelFaults[] = {
     {"OperandNegative", [](ProgramT &p) { setByteOffset(kernel(p).operands[0], -4); }, "outside of buffer 'y'"},
     {"OperandWraps", [](ProgramT &p) { setByteOffset(kernel(p).operands[0], huge); }, "outside of buffer 'y'"},
     {"Units", [](ProgramT &p) { kernel(p).units = -1; }, "has -1 work items"},
+    {"OtherUnits", [](ProgramT &p) { kernel(p).units += 1; }, "has 7 work items, kernel 'subtract_rows' has 6"},
+    {"KernelUnits", [](ProgramT &p) { p.kernels[1]->units = -1; }, "kernel 1 'half_square_sum': has -1 work items"},
+    {"OtherExtent", [](ProgramT &p) { setExtent(kernel(p).operands[0], 48); }, "has 48 bytes, the kernel's has 96"},
+    {"OtherKernel", [](ProgramT &p) { kernel(p).kernel = 1; }, "the kernel's has"},
+    {"ExtentCount", [](ProgramT &p) { p.kernels[0]->extents.pop_back(); }, "has 2 extents for 3 operands"},
     {"WritesWeights",
      [](ProgramT &p) {
        buffer(p, -1, "embed").size = 60;
