@@ -52,7 +52,7 @@ private:
     if (name == "advantages")
       return "give advantages, or rewards and group_ids and compile with advantages = \"grpo\" in [objective]";
     if (name == "rewards" || name == "group_ids")
-      return "advantages are computed from rewards and group_ids: give these, or advantages";
+      return "advantages are computed from rewards and group_ids: add them to the batch, or give advantages instead";
     if (name == "old_logprobs")
       return "give them, or compile with old_logprobs = \"initial\" or \"current\" in [objective]";
     return "add it to the batch";

@@ -23,8 +23,9 @@ void addHelp(CLI::App &app, Shell &shell) {
       if (!chosen)
         return Status::error(Code::Usage, "there is no command '" + escaped(*topic) + "'", "",
                              "'graft help' lists them");
-      app.clear(); // or help() speaks of the command 'help'
-      std::cout << chosen->help();
+      // App::help() would answer for the parsed subcommand, which is this one.
+      std::cout << chosen->get_formatter()->make_help(chosen, chosen == &app ? "graft" : "graft " + chosen->get_name(),
+                                                      CLI::AppFormatMode::Normal);
       return 0;
     };
   });
