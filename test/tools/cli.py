@@ -11,7 +11,7 @@ import numpy as np
 from command import run, write_recipe
 from safetensors.numpy import load_file, save_file
 
-GRAFT, MODEL = sys.argv[1], pathlib.Path(sys.argv[2])
+GRAFT, MODEL = sys.argv[1], pathlib.Path(os.path.abspath(sys.argv[2]))
 
 
 class CommandLine(unittest.TestCase):
@@ -126,6 +126,44 @@ class CommandLine(unittest.TestCase):
         self.assertIn("clip_low", done.stderr)
         (self.work / "preset.toml").write_text(text.replace('preset = "grpo"', 'preset = "grpp"'))
         self.assertIn("preset.toml:5:1", self.expect(2, "compile", self.work / "preset.toml", "-o", self.work / "x").stderr)
+
+    # Graphs and weights from elsewhere
+
+    def results_of(self, recipe_text, entry="accumulate", weights=None):
+        """Compiles a recipe (text) and runs it on the model's batch."""
+        recipe, program, out = self.work / "other.toml", self.work / "other.graft", self.work / "other.safetensors"
+        recipe.write_text(recipe_text)
+        self.expect(0, "compile", recipe, "-o", program)
+        arguments = ["run", program, "--entry", entry, "--batch", MODEL / "batch.safetensors", "--out", out, "--gradients"]
+        self.expect(0, *arguments, *(["--weights", weights] if weights else []))
+        return load_file(out)
+
+    def test_the_dump_of_import_is_a_graph(self):
+        dump = self.work / "forward.mlir"
+        self.expect(0, "compile", self.recipe, "--stop-after", "import", "--dump", f"import={dump}")
+        again = self.results_of(self.recipe.read_text().replace(str(MODEL / "model.onnx"), str(dump)))
+        _, first = self.run_entry(extra=["--gradients"])
+        self.assertEqual(set(first), set(again))
+        for name in first:
+            np.testing.assert_array_equal(first[name], again[name], name)
+
+    def test_weights_inside_of_the_graph(self):
+        text = "".join(line for line in self.recipe.read_text().splitlines(True) if not line.startswith("weights"))
+        again = self.results_of(text)
+        _, first = self.run_entry(extra=["--gradients"])
+        self.assertEqual(set(first), set(again))
+        np.testing.assert_array_equal(first["loss"], again["loss"])
+
+    def test_names_of_the_checkpoint(self):
+        weights = load_file(MODEL / "weights.safetensors")
+        old = next(name for name in sorted(weights) if name.endswith("k_proj.weight"))
+        weights["wk"] = weights.pop(old)
+        save_file(weights, self.work / "renamed.safetensors")
+        text = self.recipe.read_text().replace(str(MODEL / "weights.safetensors"), str(self.work / "renamed.safetensors"))
+        results = self.results_of(text.replace("[objective]", f'[model.names]\n"{old}" = "wk"\n[objective]'))
+        _, first = self.run_entry(extra=["--gradients"])
+        np.testing.assert_array_equal(results["grad.wk"], first["grad." + old])
+        self.assertNotIn("grad." + old, results)
 
     # run
 

@@ -35,6 +35,7 @@ int run(int argc, char **argv) {
   CLI::App app{"Compiles the forward graph of a language model and a recipe into a training program, and runs it.",
                "graft"};
   app.set_version_flag("--version", "graft 0.1.0");
+  app.require_subcommand(0, 1); // "graft help port" asks for help, it does not run port
   app.footer("graft COMMAND --help explains a command.");
   Shell shell;
   int objectiveExit = 0;
