@@ -420,7 +420,12 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
         std::vector<schema::Access> access;
         for (const schema::Operand &operand : call->operands)
           access.push_back(operand.access());
-        program.kernels[call->kernel]->operands = std::move(access);
+        schema::KernelT &kernel = *program.kernels[call->kernel];
+        kernel.operands = std::move(access);
+        kernel.units = call->units;
+        kernel.reach.clear();
+        for (const schema::Operand &operand : call->operands)
+          kernel.reach.push_back(operand.extent());
       }
   if (compiled.object.empty())
     return Status::ok();

@@ -165,6 +165,10 @@ private:
       return fault("calls kernel " + std::to_string(call.kernel()) + " of " +
                    std::to_string(sizeOf(program_.kernels())));
     const schema::Kernel &kernel = *program_.kernels()->Get(call.kernel());
+    if (sizeOf(kernel.reach()) > 0 &&
+        (sizeOf(kernel.reach()) != sizeOf(kernel.operands()) || call.units() != kernel.units()))
+      return fault("asks kernel '" + escaped(kernel.symbol()->string_view()) + "' for " + std::to_string(call.units()) +
+                   " work items, it has " + std::to_string(kernel.units()));
     if (sizeOf(call.operands()) != sizeOf(kernel.operands()))
       return fault("passes " + std::to_string(sizeOf(call.operands())) + " operands to kernel '" +
                    escaped(kernel.symbol()->string_view()) + "', which takes " +
@@ -173,6 +177,9 @@ private:
       fault("has " + std::to_string(call.units()) + " work items");
     for (unsigned i = 0; i < sizeOf(call.operands()); ++i) {
       const schema::Operand &operand = *call.operands()->Get(i);
+      if (sizeOf(kernel.reach()) > 0 && operand.extent() < kernel.reach()->Get(i))
+        fault("operand " + std::to_string(i) + " grants " + std::to_string(operand.extent()) + " bytes, kernel '" +
+              escaped(kernel.symbol()->string_view()) + "' reaches " + std::to_string(kernel.reach()->Get(i)));
       if (operand.access() != kernel.operands()->Get(i))
         fault("operand " + std::to_string(i) + " has another access than the kernel's");
       addUse(operand);

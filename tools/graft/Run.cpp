@@ -150,7 +150,8 @@ Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program,
     shell.say("note: " + note);
   GRAFT_RETURN_IF_ERROR(weights.bind(*session));
   Results results;
-  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded.batch, flags, results));
+  if (Status ran = runCompiled(*session, runner, loaded.batch, flags, results); !ran.isOk())
+    return std::move(ran).at(escaped(flags.batch, 400));
   GRAFT_RETURN_IF_ERROR(results.write(flags.out));
   results.print(shell, flags.out);
   return 0;

@@ -36,6 +36,7 @@ int run(int argc, char **argv) {
                "graft"};
   app.set_version_flag("--version", "graft 0.1.0");
   app.footer("graft COMMAND --help explains a command.");
+  app.require_subcommand(0, 1); // so that `graft help port` is not two commands
   Shell shell;
   int objectiveExit = 0;
   addPort(app, shell);
