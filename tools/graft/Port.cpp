@@ -6,6 +6,7 @@
 #include "mlir/IR/MLIRContext.h"
 
 #include <algorithm>
+#include <iostream>
 
 namespace graft::cli {
 
@@ -296,6 +297,10 @@ Result<int> port(const PortOptions &options, const Shell &shell) {
   GRAFT_ASSIGN_OR_RETURN(PortReport report, makePortReport(options, context));
   shell.print(Page(report).text());
   shell.print(toJson(report));
+  if (!report.faults.isOk()) { // the page groups them; stderr has each with its file, as every command does
+    Status faults = report.faults;
+    std::cerr << std::move(faults).at(escaped(options.graph, 400)).text();
+  }
   return report.faults.exitCode();
 }
 
