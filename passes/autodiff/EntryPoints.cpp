@@ -39,13 +39,16 @@ using objective::Objective;
 /// A function while its arguments and results are still being added.
 class FunctionBuilder {
 public:
-  FunctionBuilder(func::FuncOp function) : function_(function), builder_(function.getContext()) {
+  FunctionBuilder(func::FuncOp function)
+      : function_(function), builder_(function.getContext()), loc_(function.getLoc()) {
     builder_.setInsertionPointToEnd(&function.getBody().front());
   }
 
-  nn::Build build() { return nn::Build(builder_, function_.getLoc()); }
+  nn::Build build() { return nn::Build(builder_, loc_); }
   OpBuilder &builder() { return builder_; }
-  Location loc() { return function_.getLoc(); }
+  Location loc() { return loc_; }
+  /// What operators from now on are named by in reports: they come from no node of the graph.
+  void setOrigin(StringRef origin) { loc_ = NameLoc::get(builder_.getStringAttr(origin)); }
   func::FuncOp function() const { return function_; }
 
   /// The argument of this name; added with the type if there is none.
@@ -75,6 +78,7 @@ public:
 private:
   func::FuncOp function_;
   OpBuilder builder_;
+  Location loc_;
   std::vector<std::string> names_;
   SmallVector<Value> values_;
 };
@@ -103,6 +107,7 @@ LogicalResult checkForward(func::FuncOp forward) {
 
 /// Log-probs and entropies of `ids` under the logits that predict them: row t of the logits speaks of token t + 1.
 TokenValues tokenValues(FunctionBuilder &entry, Value logits, Value ids) {
+  entry.setOrigin("log-probs");
   nn::Build b = entry.build();
   ArrayRef<int64_t> shape = nn::shapeOf(ids);
   int64_t rows = shape[0], width = shape[1];
@@ -181,6 +186,7 @@ objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objecti
 LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &options, EntryPoints &entries) {
   auto [entry, token] = cloneForward(forward, "accumulate");
   int64_t rows = nn::shapeOf(token.logprobs)[0], width = nn::shapeOf(token.logprobs)[1];
+  entry.setOrigin("objective");
   std::map<std::string, Value> known = {{"logprobs", token.logprobs}, {"entropy", token.entropy}};
   if (options.onPolicy)
     known["old_logprobs"] = rl::StopGradientOp::create(entry.builder(), entry.loc(), token.logprobs);
@@ -207,6 +213,7 @@ LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const Entry
   auto function = func::FuncOp::create(builder, forward.getLoc(), "advantages", builder.getFunctionType({}, {}));
   function.addEntryBlock();
   FunctionBuilder entry(function);
+  entry.setOrigin("advantages");
   ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
   objective::ObjectiveInputs inputs = objectiveInputs(
       entry, *options.advantages, {}, options.stepSequences ? options.stepSequences : shape[0], shape[1]);
