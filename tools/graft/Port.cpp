@@ -298,8 +298,11 @@ Result<int> port(const PortOptions &options, const Shell &shell) {
   shell.print(Page(report).text());
   shell.print(toJson(report));
   if (!report.faults.isOk()) { // the page groups them; stderr has each with its file, as every command does
-    Status faults = report.faults;
-    std::cerr << std::move(faults).at(escaped(options.graph, 400)).text();
+    std::string file = escaped(options.graph, 400);
+    for (const Fault &fault : report.faults.faults()) {
+      Status one = Status::error(fault.code, fault.message, fault.place, fault.hint);
+      std::cerr << (fault.place.starts_with(file) ? one : std::move(one).at(file)).text();
+    }
   }
   return report.faults.exitCode();
 }
