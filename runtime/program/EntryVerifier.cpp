@@ -179,8 +179,8 @@ private:
       if (operand.access() != kernel.operands()->Get(i))
         fault("operand " + std::to_string(i) + " has another access than the kernel's");
       if (operand.extent() != kernel.extents()->Get(i))
-        fault("operand " + std::to_string(i) + " has " + std::to_string(operand.extent()) + " bytes, the kernel's has " +
-              std::to_string(kernel.extents()->Get(i)));
+        fault("operand " + std::to_string(i) + " has " + std::to_string(operand.extent()) +
+              " bytes, the kernel's has " + std::to_string(kernel.extents()->Get(i)));
       addUse(operand);
     }
   }
