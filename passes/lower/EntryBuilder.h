@@ -63,7 +63,7 @@ public:
   schema::Operand operand(const Access &access, llvm::ArrayRef<int64_t> space, schema::Access mode);
   void copy(const Access &to, const Access &from, llvm::ArrayRef<int64_t> shape, const std::string &origin);
   void fillZero(const Place &place, llvm::ArrayRef<int64_t> shape, const std::string &origin);
-  /// Appends, and extends the lifetimes of the buffers that the instruction reads and writes.
+  /// Appends; operand() and use() have extended the lifetimes of the buffers that the instruction reads and writes.
   template <typename T>
   schema::InstructionT &append(T operation, const std::string &origin, const std::string &category);
   /// Marks a use of the buffer at the time of the next instruction.

@@ -4,7 +4,6 @@
 #include "dialects/rl/RLDialect.h"
 
 #include "mlir/IR/Matchers.h"
-#include "llvm/ADT/SmallSet.h"
 
 using namespace mlir;
 

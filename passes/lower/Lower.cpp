@@ -57,7 +57,6 @@ private:
   void hostCall(Operation *op, StringRef function, std::initializer_list<schema::Operand> operands,
                 std::vector<int64_t> ints);
   schema::Operand denseOperand(Value value);
-  bool takesPart(Value value) { return accumulated_.contains(value); }
 
   func::FuncOp function_;
   schema::ProgramT &program_;

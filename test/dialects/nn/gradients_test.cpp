@@ -71,7 +71,6 @@ protected:
     Tensor weights = Tensor::floats(Tensor::Shape(nn::shapeOf(y)));
     for (int64_t k = 0; k < weights.size(); ++k)
       weights.f()[k] = std::cos(1.0 + 2.3 * static_cast<double>(k));
-    SmallVector<Attribute> unused;
     std::vector<APFloat> elements;
     for (double w : weights.f())
       elements.push_back(APFloat(w));
