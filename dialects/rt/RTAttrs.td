@@ -18,7 +18,7 @@ def RT_ReductionKind : I32EnumAttr<"ReductionKind", "how a sweep folds the value
 
 def RT_ReductionKindAttr : EnumAttr<RT_Dialect, RT_ReductionKind, "reduction"> {
   let description = [{
-    `add`: sum, of f32, i32 or i64. `max`, `min`: of f32 (NaN is ignored; the neutral value is -inf, +inf), i32 or i64 (signed).
+    `add`: sum, of f32, f64, i32 or i64. `max`, `min`: of f32, f64 (NaN is ignored; the neutral value is -inf, +inf), i32 or i64 (signed).
     `and`, `or`: of i1. The order of a floating-point sum is fixed by the program's columns alone, never by the threads.
   }];
 }

@@ -38,7 +38,7 @@ static int64_t storageBytes(Type type) {
     return 4;
   if (type.isBF16() || type.isF16())
     return 2;
-  if (type.isInteger(64))
+  if (type.isF64() || type.isInteger(64))
     return 8;
   return type.isInteger(1) ? 1 : 0;
 }
@@ -53,7 +53,7 @@ int64_t AccessType::getElementBytes() const {
 }
 
 Type AccessType::getComputeType() const {
-  return isa<FloatType>(getElementType()) ? Type(Float32Type::get(getContext())) : getElementType();
+  return rt::computeType(getElementType());
 }
 
 int64_t AccessType::getExtent(ArrayRef<int64_t> rows, int64_t columns) const {
@@ -68,7 +68,7 @@ LogicalResult AccessType::verify(function_ref<InFlightDiagnostic()> emitError, T
                                  bool nontemporal, int64_t align) {
   int64_t bytes = storageBytes(elementType);
   if (bytes == 0) // rule 1
-    return emitError() << "element type must be f32, bf16, f16, i64, i32 or i1, got " << elementType;
+    return emitError() << "element type must be f32, f64, bf16, f16, i64, i32 or i1, got " << elementType;
   if (llvm::any_of(rowStrides, [](int64_t stride) { return stride < 0; })) // rule 2
     return emitError() << "row strides must not be negative";
   if (columnStride != 0 && columnStride != 1) // rule 2
@@ -135,8 +135,10 @@ LogicalResult ScratchType::verify(function_ref<InFlightDiagnostic()> emitError, 
   return success();
 }
 
-Type graft::rt::computeType(Type accessOrScratch) {
-  if (auto access = dyn_cast<AccessType>(accessOrScratch))
-    return access.getComputeType();
-  return cast<ScratchType>(accessOrScratch).getElementType();
+Type graft::rt::computeType(Type type) {
+  if (auto access = dyn_cast<AccessType>(type))
+    type = access.getElementType();
+  if (auto scratch = dyn_cast<ScratchType>(type))
+    type = scratch.getElementType();
+  return type.isBF16() || type.isF16() ? Type(Float32Type::get(type.getContext())) : type;
 }

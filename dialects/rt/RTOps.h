@@ -27,7 +27,7 @@ class YieldOp;
 constexpr int64_t kMaxScratchBytes = int64_t(2) << 20;
 
 /// The type of the values that a sweep reads from or writes to an access or scratch: its compute type.
-mlir::Type computeType(mlir::Type accessOrScratch);
+mlir::Type computeType(mlir::Type type);
 
 } // namespace graft::rt
 

@@ -13,7 +13,7 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 class RT_Op<string mnemonic, list<Trait> traits = []> : Op<RT_Dialect, mnemonic, traits>;
 
 def RT_AccessOrScratch : AnyTypeOf<[RT_AccessType, RT_ScratchType]>;
-def RT_Scalar : AnyTypeOf<[F32, I1, I32, I64], "f32, i1, i32 or i64">;
+def RT_Scalar : AnyTypeOf<[F32, F64, I1, I32, I64], "f32, f64, i1, i32 or i64">;
 def RT_Index : AnyTypeOf<[I32, I64], "i32 or i64">;
 
 def RT_RowProgramOp : RT_Op<"row_program", [Symbol, IsolatedFromAbove, SingleBlock, NoTerminator]> {
@@ -94,7 +94,7 @@ def RT_SweepOp : RT_Op<"sweep", [HasParent<"RowProgramOp">, SingleBlock, AttrSiz
        reduction's result type.
     3. Accesses are arguments of the row program.
     4. A written access has column stride 1, and nothing is written twice in one sweep.
-    5. A reduction fits its type: add, max, min take f32, i32, i64; and, or take i1.
+    5. A reduction fits its type: add, max, min take f32, f64, i32, i64; and, or take i1.
     6. The region has scalar `arith` and `math` operations and `rt.column_index`, nothing else.
 
     Example: `%m = rt.sweep (%a = %x : !rt.access<f32, [576], 1>) reduces (max : f32) { rt.yield %a : f32 }`

@@ -15,8 +15,8 @@ def RT_AccessType : RT_Type<"Access", "access"> {
     Maps (row, column) to an element of one operand: `base + sum(row[d] * rowStrides[d]) + column * columnStride`, in elements.
     A stride of 0 repeats the operand along that dimension. Column stride 1 is a contiguous row, 0 is one value per row.
 
-    Element types as stored: f32, bf16, f16, i64, i32, i1 (one byte, zero or not). Floats are computed with in f32, the others
-    as they are; the emitter converts at loads and stores.
+    Element types as stored: f32, f64, bf16, f16, i64, i32, i1 (one byte, zero or not). Short floats are computed with in f32, the
+    others as they are; the emitter converts at loads and stores.
 
     Flags, in this order, all optional:
     - `accumulate`: written by adding. The first row of a group stores, the others add to it, in row order.
@@ -42,7 +42,7 @@ def RT_AccessType : RT_Type<"Access", "access"> {
   let extraClassDeclaration = [{
     /// Bytes of one stored element.
     int64_t getElementBytes() const;
-    /// The type of a loaded or stored value: f32 for floats, otherwise the element type.
+    /// The type of a loaded or stored value: f32 for bf16 and f16, otherwise the element type.
     ::mlir::Type getComputeType() const;
     /// One value per row: for rt.load, rt.store and as a broadcast input of a sweep.
     bool isPerRow() const { return getColumnStride() == 0; }

@@ -13,7 +13,7 @@ static bool isProgramArgument(Value value) {
   return argument && isa<RowProgramOp>(argument.getOwner()->getParentOp());
 }
 
-/// Whether the operation is scalar arithmetic that the emitter can copy at vector type. Floats are f32; bf16 and f16
+/// Whether the operation is scalar arithmetic that the emitter can copy at vector type. Floats are f32 or f64; bf16 and f16
 /// only appear between a truncf and an extf, which rounds a value as storage would.
 static bool isScalarArithmetic(Operation &op) {
   if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) || op.getNumResults() != 1 ||
@@ -21,7 +21,7 @@ static bool isScalarArithmetic(Operation &op) {
     return false;
   bool converts = isa<arith::TruncFOp, arith::ExtFOp>(op);
   auto isScalar = [&](Type type) {
-    return type.isF32() || (converts && (type.isBF16() || type.isF16())) ||
+    return type.isF32() || type.isF64() || (converts && (type.isBF16() || type.isF16())) ||
            (type.isSignlessInteger() && llvm::is_contained({1, 8, 16, 32, 64}, type.getIntOrFloatBitWidth()));
   };
   if (!llvm::all_of(op.getOperandTypes(), isScalar) || !llvm::all_of(op.getResultTypes(), isScalar))

@@ -160,12 +160,11 @@ LogicalResult simplify(ModuleOp module) {
   return success();
 }
 
-/// Declares the arguments that an objective reads; `known` holds what is computed here instead. `rows` and `width` are
+/// Declares the arguments that an objective reads, floats of `type`; `known` holds what is computed here instead. `rows` and `width` are
 /// B (or N) and S.
-objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective,
+objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective, Type type,
                                            std::map<std::string, Value> known, int64_t rows, int64_t width) {
   objective::ObjectiveInputs inputs;
-  Type f32 = entry.builder().getF32Type();
   auto shape = [&](Kind kind) -> SmallVector<int64_t> {
     return kind == Kind::Token    ? SmallVector<int64_t>{rows, width}
            : kind == Kind::Scalar ? SmallVector<int64_t>{}
@@ -173,7 +172,7 @@ objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objecti
   };
   for (const objective::Input &input : objective.requiredInputs())
     inputs.values[input.name] =
-        known.count(input.name) ? known[input.name] : entry.argument(input.name, shape(input.kind), f32);
+        known.count(input.name) ? known[input.name] : entry.argument(input.name, shape(input.kind), type);
   for (const objective::Input &input : objective.metricInputs())
     if (known.count(input.name))
       inputs.values[input.name] = known[input.name];
@@ -190,8 +189,8 @@ LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &opt
   std::map<std::string, Value> known = {{"logprobs", token.logprobs}, {"entropy", token.entropy}};
   if (options.onPolicy)
     known["old_logprobs"] = rl::StopGradientOp::create(entry.builder(), entry.loc(), token.logprobs);
-  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.loss, known, rows, width);
   Type f32 = entry.builder().getF32Type();
+  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.loss, f32, known, rows, width);
   inputs.tokens = entry.argument("denominator.tokens", {}, f32);
   inputs.sequences = entry.argument("denominator.sequences", {}, f32);
   inputs.rows = entry.argument("denominator.rows", {}, f32);
@@ -215,8 +214,9 @@ LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const Entry
   FunctionBuilder entry(function);
   entry.setOrigin("advantages");
   ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
-  objective::ObjectiveInputs inputs = objectiveInputs(
-      entry, *options.advantages, {}, options.stepSequences ? options.stepSequences : shape[0], shape[1]);
+  int64_t rows = options.stepSequences ? options.stepSequences : shape[0];
+  // In f64: a reward that equals its group's mean but for rounding decides whether its tokens count as clipped.
+  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, builder.getF64Type(), {}, rows, shape[1]);
   auto built = objective::buildObjective(entry.builder(), entry.loc(), *options.advantages, inputs);
   if (failed(built))
     return failure();

@@ -249,11 +249,31 @@ bool isInstruction(Operation *op) {
              math::SqrtOp, math::TruncOp>(op);
 }
 
+/// A function of doubles, in f32: what is computed in f64 (advantages) needs exact sums and quotients, not functions to
+/// the last digit.
+struct ThroughSingle final : RewritePattern {
+  explicit ThroughSingle(MLIRContext *context) : RewritePattern(MatchAnyOpTypeTag(), /*benefit=*/3, context) {}
+  LogicalResult matchAndRewrite(Operation *op, PatternRewriter &rewriter) const override {
+    if (!isa<math::MathDialect>(op->getDialect()) || isInstruction(op) || isa<math::RsqrtOp, math::RoundOp>(op) ||
+        !getElementTypeOrSelf(op->getResult(0).getType()).isF64())
+      return rewriter.notifyMatchFailure(op, "needs a function of f64 that is no instruction");
+    Formula m(rewriter, op->getLoc(), op->getResult(0).getType());
+    OperationState state(op->getLoc(), op->getName());
+    for (Value operand : op->getOperands())
+      state.addOperands(getElementTypeOrSelf(operand.getType()).isF64() ? m.narrow(operand) : operand);
+    state.addTypes(m.f);
+    state.addAttributes(op->getAttrs());
+    rewriter.replaceOp(op, m.widen(rewriter.create(state)->getResult(0)));
+    return success();
+  }
+};
+
 struct ApproximateMath final : graft::impl::ApproximateMathBase<ApproximateMath> {
   LogicalResult initialize(MLIRContext *context) override {
     RewritePatternSet set(context);
     set.add<ApproximateSine<math::SinOp, 0>, ApproximateSine<math::CosOp, 1>, ApproximatePower, ExpandRsqrt, ExpandExp2,
             ExpandRound, ExpandLog10>(context, /*benefit=*/2);
+    set.add<ThroughSingle>(context);
     static const llvm::StringSet<> upstream = {"math.exp",  "math.expm1", "math.log",  "math.log1p", "math.log2",
                                                "math.tanh", "math.erf",   "math.erfc", "math.atan",  "math.atan2",
                                                "math.asin", "math.acos",  "math.cbrt"};

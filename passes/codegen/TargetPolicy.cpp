@@ -25,6 +25,22 @@ vector::CombiningKind combiningKind(rt::ReductionKind kind, bool isFloat) {
   llvm_unreachable("all kinds are handled");
 }
 
+/// The sum of a vector's elements as a tree of neighbours: ((0 + 1) + (2 + 3)) + .... Sums of doubles are few and short
+/// (rewards of a group), and what follows compares them with their terms: the order is that of a pairwise sum elsewhere.
+Value sumNeighbours(OpBuilder &builder, Location loc, Value vector) {
+  for (int64_t width = cast<VectorType>(vector.getType()).getDimSize(0); width > 1; width /= 2) {
+    SmallVector<int64_t> even, odd;
+    for (int64_t lane = 0; lane < width; lane += 2) {
+      even.push_back(lane);
+      odd.push_back(lane + 1);
+    }
+    Value left = vector::ShuffleOp::create(builder, loc, vector, vector, even);
+    Value right = vector::ShuffleOp::create(builder, loc, vector, vector, odd);
+    vector = arith::AddFOp::create(builder, loc, left, right);
+  }
+  return vector::ExtractOp::create(builder, loc, vector, 0);
+}
+
 class CpuPolicy final : public TargetPolicy {
 public:
   int64_t vectorWidth(int64_t columns) const override { return std::min<int64_t>(64, llvm::PowerOf2Ceil(columns)); }
@@ -37,7 +53,10 @@ public:
     return vector::ConstantMaskOp::create(builder, loc, type, builder.getDenseI64ArrayAttr(tail));
   }
   Value foldLanes(OpBuilder &builder, Location loc, rt::ReductionKind kind, Value partial) const override {
-    bool isFloat = isa<FloatType>(getElementTypeOrSelf(partial.getType()));
+    Type type = getElementTypeOrSelf(partial.getType());
+    bool isFloat = isa<FloatType>(type);
+    if (kind == rt::ReductionKind::Add && type.isF64())
+      return sumNeighbours(builder, loc, partial);
     // A partial maximum is never NaN (the loop's comparison drops NaN), so the fold need not look for it.
     arith::FastMathFlags flags = kind == rt::ReductionKind::Add
                                      ? arith::FastMathFlags::reassoc | arith::FastMathFlags::contract

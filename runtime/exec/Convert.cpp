@@ -40,6 +40,8 @@ template <typename T> float toFloat(T value) {
 template <typename To, typename From> bool convertOne(To &to, From from) {
   if constexpr (std::is_same_v<To, float>) {
     to = toFloat(from);
+  } else if constexpr (std::is_same_v<To, double>) {
+    to = static_cast<double>(from);
   } else if constexpr (std::is_same_v<To, bool>) {
     to = from != 0;
     return from == 0 || from == 1;
@@ -82,7 +84,9 @@ constexpr Conversion conversions[] = {
     {DType::F32, DType::F64, convertAll<float, double>},    {DType::F32, DType::I32, convertAll<float, int32_t>},
     {DType::F32, DType::I64, convertAll<float, int64_t>},   {DType::F32, DType::U8, convertAll<float, uint8_t>},
     {DType::F32, DType::Bool, convertAll<float, uint8_t>},  {DType::F32, DType::F16, convertAll<float, Half>},
-    {DType::F32, DType::BF16, convertAll<float, BFloat>}};
+    {DType::F32, DType::BF16, convertAll<float, BFloat>},   {DType::F64, DType::F32, convertAll<double, float>},
+    {DType::F64, DType::I32, convertAll<double, int32_t>},  {DType::F64, DType::I64, convertAll<double, int64_t>},
+    {DType::F64, DType::U8, convertAll<double, uint8_t>},   {DType::F64, DType::Bool, convertAll<double, uint8_t>}};
 } // namespace
 
 std::string_view dtypeName(DType dtype) {

@@ -188,13 +188,16 @@ std::vector<std::string> StepRunner::arraysOf(std::string_view entry) const {
 }
 
 BatchOptions StepRunner::batchOptions() const {
+  BatchOptions options;
   std::set<std::string> used;
   for (std::string_view entry : {"logprobs", "accumulate", "advantages"})
     if (auto bindings = session_.inputs(entry); bindings.isOk())
       for (const BindingInfo &binding : *bindings)
-        if (!binding.name.starts_with(denominatorPrefix))
+        if (!binding.name.starts_with(denominatorPrefix)) {
           used.insert(binding.name);
-  BatchOptions options;
+          if (binding.dtype == schema::DType::F64)
+            options.wide.insert(binding.name);
+        }
   options.used.assign(used.begin(), used.end());
   options.vocabulary = settings_.vocabulary;
   options.sequences = settings_.sequences;
@@ -212,10 +215,10 @@ Result<std::vector<float>> StepRunner::advantages(const Batch &batch, std::vecto
   size_t count = 1;
   for (int64_t size : shape)
     count *= static_cast<size_t>(size);
-  std::vector<float> values(count);
+  std::vector<double> values(count);
   GRAFT_RETURN_IF_ERROR(session_.run("advantages", inputs.get(),
-                                     {{"advantages", MutableArray{values.data(), schema::DType::F32, shape}}}));
-  return values;
+                                     {{"advantages", MutableArray{values.data(), schema::DType::F64, shape}}}));
+  return std::vector<float>(values.begin(), values.end());
 }
 
 Status StepRunner::completeAdvantages(Batch &batch) {

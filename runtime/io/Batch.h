@@ -19,6 +19,7 @@
 #include "runtime/io/Rollouts.h"
 #include "runtime/io/Safetensors.h"
 
+#include <set>
 #include <span>
 #include <variant>
 
@@ -54,6 +55,7 @@ struct BatchOptions {
   std::optional<int64_t> vocabulary;        ///< ids must be below it
   std::optional<int64_t> sequences, tokens; ///< what B and S must be
   bool float64 = false;                     ///< numbers as float64 (for the reference interpreter)
+  std::set<std::string> wide;               ///< arrays with numbers in float64 in any case
   size_t faults = 20;                       ///< reported; the rest is counted
 };
 

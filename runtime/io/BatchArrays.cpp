@@ -89,6 +89,7 @@ private:
     auto found = batch_.arrays.find(name);
     return found == batch_.arrays.end() ? nullptr : &found->second;
   }
+  bool isWide(const std::string &name) const { return options_.float64 || options_.wide.contains(name); }
   /// Reports the first value of an integral [B, S] array that is not good, and how many there are.
   template <typename Good>
   void checkIntegers(const RawArray &array, Good good, const std::string &expected, const std::string &hint = "");
@@ -227,8 +228,8 @@ bool Finisher::matters(size_t index) {
 
 void Finisher::checkNumbers(RawArray &array) {
   bool perToken = array.shape == std::vector<int64_t>{batch_.sequences, batch_.tokens};
-  double largest =
-      options_.float64 ? std::numeric_limits<double>::max() : static_cast<double>(std::numeric_limits<float>::max());
+  double largest = isWide(array.name) ? std::numeric_limits<double>::max()
+                                      : static_cast<double>(std::numeric_limits<float>::max());
   size_t bad = 0, first = 0;
   for (size_t i = 0; i < array.reals.size(); ++i) {
     if (std::fabs(array.reals[i]) <= largest)
@@ -258,7 +259,7 @@ LoadedBatch Finisher::canonical() {
     BatchArray array{name, std::move(raw.shape), {}};
     if (raw.integral)
       array.values = std::move(raw.integers);
-    else if (options_.float64)
+    else if (isWide(name))
       array.values = std::move(raw.reals);
     else
       array.values = std::vector<float>(raw.reals.begin(), raw.reals.end());

@@ -3,8 +3,8 @@
 // The rule that each case breaks is named by operation and number, as in RTOps.td and RTTypes.td.
 
 // access 1
-// expected-error @+1 {{element type must be f32, bf16, f16, i64, i32 or i1, got 'f64'}}
-rt.row_program @p rows [4] columns 8 (%x: !rt.access<f64, [8], 1>) {}
+// expected-error @+1 {{element type must be f32, f64, bf16, f16, i64, i32 or i1, got 'i16'}}
+rt.row_program @p rows [4] columns 8 (%x: !rt.access<i16, [8], 1>) {}
 
 // -----
 // access 2
@@ -96,10 +96,10 @@ rt.row_program @p rows [4] columns 8 () {
 }
 
 // -----
-// row_program 4: no f64, so that every target computes the same way
+// row_program 4: f16 and bf16 exist in memory only
 rt.row_program @p rows [4] columns 8 () {
   // expected-error @+1 {{must not stand in a row program: only scalar arith and math operations and those of rt}}
-  %a = arith.constant 1.0 : f64
+  %a = arith.constant 1.0 : f16
 }
 
 // -----

@@ -35,6 +35,20 @@ rt.row_program @sum rows [4] columns 200 (%x: !rt.access<f32, [200], 1, noalias,
   rt.store %s, %y : f32, !rt.access<f32, [1], 0>
 }
 
+// Tests that doubles are summed as a tree of neighbours.
+// CHECK-LABEL: func.func @sum_of_doubles
+rt.row_program @sum_of_doubles rows [2] columns 4 (%x: !rt.access<f64, [4], 1>, %y: !rt.access<f64, [1], 0>) {
+  // CHECK: %[[EVEN:.*]] = vector.shuffle %[[V:.*]], %[[V]] [0, 2] : vector<4xf64>
+  // CHECK: %[[ODD:.*]] = vector.shuffle %[[V]], %[[V]] [1, 3] : vector<4xf64>
+  // CHECK: %[[PAIRS:.*]] = arith.addf %[[EVEN]], %[[ODD]]
+  // CHECK: vector.shuffle %[[PAIRS]], %[[PAIRS]] [0]
+  // CHECK: vector.shuffle %[[PAIRS]], %[[PAIRS]] [1]
+  %s = rt.sweep (%a = %x : !rt.access<f64, [4], 1>) reduces (add : f64) {
+    rt.yield %a : f64
+  }
+  rt.store %s, %y : f64, !rt.access<f64, [1], 0>
+}
+
 // Tests that dimensions which every operand steps through evenly become one, and that bf16 and i1 travel as integers.
 // CHECK-LABEL: func.func @merged
 // CHECK-SAME: memref<1536xi16>

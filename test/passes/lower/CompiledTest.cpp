@@ -283,6 +283,15 @@ const Case cases[] = {
         %u = rl.group_reduce max %s ids %g rows %r : tensor<4xf32>, tensor<4xi64>, tensor<4xi1> -> tensor<4xf32> %v = rl.batch_reduce sum %s rows %r : tensor<4xf32>, tensor<4xi1> -> tensor<f32>
         %w = rl.sequence_broadcast %s mask %m : tensor<4xf32>, tensor<4x5xi1> -> tensor<4x5xf32> return %s, %t, %u, %v, %w : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<f32>, tensor<4x5xf32>)",
      0},
+    // What is left of x after its mean is subtracted, and added again: single precision would give 0.
+    {"doubles", R"((%x: tensor<3x8xf32> {rl.name = "x"}) -> (tensor<3x8xf32> {rl.name = "y"}, tensor<3x8xf32> {rl.name = "z"}))",
+     R"(%d = arith.extf %x : tensor<3x8xf32> to tensor<3x8xf64> %t = arith.constant dense<1.0e-12> : tensor<3x8xf64>
+        %s = nn.reduce sum %d axes = [1] : tensor<3x8xf64> -> tensor<3xf64> %b = nn.broadcast %s dims = [0] : tensor<3xf64> -> tensor<3x8xf64>
+        %e = arith.mulf %d, %t : tensor<3x8xf64> %m = arith.addf %b, %e : tensor<3x8xf64> %r = arith.subf %m, %b : tensor<3x8xf64>
+        %q = arith.divf %r, %t : tensor<3x8xf64> %h = arith.constant dense<0.001> : tensor<3x8xf64> %y64 = arith.mulf %q, %h : tensor<3x8xf64> %y = arith.truncf %y64 : tensor<3x8xf64> to tensor<3x8xf32>
+        %f = math.exp %d : tensor<3x8xf64> %z = arith.truncf %f : tensor<3x8xf64> to tensor<3x8xf32>
+        return %y, %z : tensor<3x8xf32>, tensor<3x8xf32>)",
+     1},
     {"constant_result",
      R"((%x: tensor<4xf32> {rl.name = "x"}) -> (tensor<4xf32> {rl.name = "y"}, tensor<2xf32> {rl.name = "z"}))",
      R"(%a = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32> %b = arith.addf %a, %x : tensor<4xf32> %c = arith.constant dense<5.0> : tensor<2xf32> return %b, %c : tensor<4xf32>, tensor<2xf32>)",

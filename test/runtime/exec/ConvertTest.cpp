@@ -23,6 +23,8 @@ TEST(Convert, NumbersThatFit) {
             (std::vector<int32_t>{1, -2, 2147483647}));
   EXPECT_EQ((converted<float, double>(DType::F32, DType::F64, {0.5, -2})), (std::vector<float>{0.5f, -2}));
   EXPECT_EQ((converted<float, int64_t>(DType::F32, DType::I64, {1, 0})), (std::vector<float>{1, 0}));
+  EXPECT_EQ((converted<double, float>(DType::F64, DType::F32, {0.5f, -2})), (std::vector<double>{0.5, -2}));
+  EXPECT_EQ((converted<double, int64_t>(DType::F64, DType::I64, {-3})), std::vector<double>{-3});
   EXPECT_EQ((converted<uint8_t, int64_t>(DType::Bool, DType::I64, {1, 0})), (std::vector<uint8_t>{1, 0}));
   EXPECT_EQ((converted<float, float>(DType::F32, DType::F32, {})), std::vector<float>());
 }

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace graft::test {
 namespace {
 
@@ -54,6 +56,26 @@ TEST_F(Data, BeginsAgainAtTheEndAndSaysSo) {
   // Sequences of the second pass are compared among themselves, not with those of the first.
   EXPECT_THAT(second->integers("group_ids"), ElementsAre(0, 0, 1, 1));
   EXPECT_DOUBLE_EQ(*data->meanReward(2), 3.5 / 4);
+}
+
+// Tests advantages of doubles, summed in pairs: in single precision, or summed one by one, the third would be 0.
+TEST_F(Data, AdvantagesAreThoseOfFloat64) {
+  auto data = read({{0, 0}, {0, 0.1}, {0, 0.2}, {0, 0.5}}, 1);
+  ASSERT_TRUE(data.isOk()) << data.status().text();
+  auto batch = data->batch(1);
+  ASSERT_TRUE(batch.isOk());
+  ASSERT_TRUE(bindTiny(*session, "").isOk());
+  Status completed = runner.completeAdvantages(*batch);
+  ASSERT_TRUE(completed.isOk()) << completed.text();
+  const double rewards[] = {0, 0.1, 0.2, 0.5}, mean = ((0 + 0.1) + (0.2 + 0.5)) / 4;
+  double squares = 0;
+  for (double reward : rewards)
+    squares += (reward - mean) * (reward - mean);
+  double deviation = std::sqrt(squares / 3);
+  for (size_t row = 0; row < 4; ++row)
+    EXPECT_FLOAT_EQ(batch->floats("advantages")[row * 12],
+                    static_cast<float>((rewards[row] - mean) / (deviation + 1e-4)));
+  EXPECT_GT(batch->floats("advantages")[24], 0);
 }
 
 TEST_F(Data, ASequenceThatIsTooLongIsFoundBeforeTheFirstStep) {
