@@ -20,7 +20,7 @@ namespace graft {
 
 namespace {
 
-constexpr std::array<std::string_view, 5> stages = {"import", "objective", "autodiff", "lower", "codegen"};
+constexpr std::array<std::string_view, 6> stages = {"import", "objective", "autodiff", "loss", "lower", "codegen"};
 
 /// Measures a stage, writes its dump, and says whether the compile ends here.
 class StageEnd {
@@ -175,6 +175,17 @@ Result<EntryModule> Compiler::buildEntries(const Recipe &recipe, const CompileOp
   return module;
 }
 
+Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
+  StageEnd lossEnd(options, Stage::Loss);
+  for (StringRef name : {"logprobs", "accumulate"})
+    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name)) {
+      FusedHead head = fuseHead(function, options.head);
+      if (!head.fused && name == "accumulate")
+        module.graph.notes.push_back("the head is not fused with the loss: " + head.reason);
+    }
+  return lossEnd.dump(*module.graph.module);
+}
+
 Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program,
                        const CompileOptions &options) {
   StageEnd lowerEnd(options, Stage::Lower);
@@ -184,8 +195,14 @@ Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::Progra
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;
   for (StringRef name : {"logprobs", "accumulate", "advantages"})
-    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name))
+    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name)) {
+      OwningOpRef<func::FuncOp> again;
+      if (name == "accumulate" && recipe.batch.microBatches > 1)
+        again = function.clone();
       good = succeeded(lowerEntry(function, program, *kernels)) && good;
+      if (again)
+        good = succeeded(lowerEntry(*again, program, *kernels, /*adds=*/true)) && good;
+    }
   if (!good)
     return diagnostics.take("lowering");
   GRAFT_RETURN_IF_ERROR(lowerEnd.dump(*kernels));
@@ -204,12 +221,11 @@ Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::Progra
 }
 
 Result<Compilation> Compiler::compile(const Recipe &recipe, const CompileOptions &options) {
-  if (recipe.batch.microBatches > 1)
-    return Status::error(Code::Usage, "compiled programs do not do micro-batches yet",
-                         recipe.origin.place("batch.micro_batches"), "set micro_batches = 1");
   GRAFT_ASSIGN_OR_RETURN(EntryModule module, buildEntries(recipe, options));
   Compilation compilation;
   if (!stopped(options, Stage::Autodiff))
+    GRAFT_RETURN_IF_ERROR(fuseHeads(module, options));
+  if (!stopped(options, Stage::Loss))
     GRAFT_RETURN_IF_ERROR(lower(recipe, module, compilation.program, options));
   compilation.notes = std::move(module.graph.notes);
   return compilation;

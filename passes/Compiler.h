@@ -8,6 +8,7 @@
 //   import      graph and weights in, names bound, masks, attention, norms recognised: @forward
 //   objective   @logprobs, @accumulate (loss and metrics), @advantages
 //   autodiff    @accumulate returns gradients
+//   loss        head and objective in a loop over chunks of the loss tokens
 //   lower       entries of the program: library calls and row programs, arena offsets
 //   codegen     row programs to object code
 //
@@ -19,6 +20,7 @@
 #include "passes/ImportModel.h"
 #include "passes/autodiff/EntryPoints.h"
 #include "passes/codegen/CompileKernels.h"
+#include "passes/loss/FuseHead.h"
 #include "runtime/program/Program_generated.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -28,7 +30,7 @@
 
 namespace graft {
 
-enum class Stage { Import, Objective, Autodiff, Lower, Codegen };
+enum class Stage { Import, Objective, Autodiff, Loss, Lower, Codegen };
 /// "import", ...
 std::string_view text(Stage stage);
 std::optional<Stage> stageByName(std::string_view name);
@@ -40,6 +42,7 @@ struct CompileOptions {
   std::vector<std::pair<Stage, std::string>>
       dumps; ///< MLIR after a stage into a file, with locations; that of import can be a recipe's graph; after lower
              ///< and codegen: the row programs
+  HeadOptions head;
   std::optional<CpuLevel> level;                      ///< absent: the best of this machine
   unsigned threads = 2;                               ///< for code generation; does not change the bytes
   std::function<void(Stage, double seconds)> onStage; ///< called after each stage
@@ -73,6 +76,7 @@ public:
 
 private:
   Status addObjective(const Recipe &recipe, EntryModule &module);
+  Status fuseHeads(EntryModule &module, const CompileOptions &options);
   Status lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program, const CompileOptions &options);
 
   mlir::MLIRContext context_;

@@ -29,9 +29,9 @@ nn::RecomputeClass ParameterOp::getRecomputeClass() {
 
 //===-- token_logprobs --------------------------------------------------------------------------------------------===//
 
-void TokenLogprobsOp::build(OpBuilder &builder, OperationState &state, Value logits, Value labels) {
+void TokenLogprobsOp::build(OpBuilder &builder, OperationState &state, Value logits, Value labels, Value rows) {
   Type row = nn::typeOf(logits).clone(nn::shapeOf(logits).drop_back());
-  build(builder, state, row, row, row, logits, labels);
+  build(builder, state, row, row, row, logits, labels, rows);
 }
 
 LogicalResult TokenLogprobsOp::verify() {
@@ -39,8 +39,9 @@ LogicalResult TokenLogprobsOp::verify() {
   if (logits.getRank() == 0)
     return emitOpError() << "logits need at least one dimension"; // 1
   auto rows = logits.getShape().drop_back();
-  if (nn::shapeOf(getLabels()) != rows || nn::shapeOf(getLogprobs()) != rows) // 1
-    return emitOpError() << "labels and results must have the shape of the logits without the last dimension";
+  if (nn::shapeOf(getLabels()) != rows || nn::shapeOf(getLogprobs()) != rows ||
+      (getRows() && nn::shapeOf(getRows()) != rows)) // 1
+    return emitOpError() << "labels, rows and results must have the shape of the logits without the last dimension";
   if (nn::typeOf(getLogprobs()).getElementType() != logits.getElementType()) // 2
     return emitOpError() << "results must have the logits' element type " << logits.getElementType();
   return success();
@@ -52,6 +53,8 @@ FailureOr<SmallVector<Tensor>> TokenLogprobsOp::evaluate(ArrayRef<Tensor> in) {
   for (int64_t row = 0; row < logprobs.size(); ++row) {
     const double *z = &in[0].f()[row * V];
     int64_t label = in[1].i()[row];
+    if (getRows() && !in[2].i()[row])
+      continue;
     if (label < 0 || label >= V)
       return emitError() << "label " << label << " is not in [0, " << V << ")";
     double max = *std::max_element(z, z + V), sum = 0, weighted = 0;
@@ -75,19 +78,22 @@ FailureOr<SmallVector<Value>> TokenLogprobsOp::buildVJP(OpBuilder &builder, Valu
   auto spread = [&](Value row) { return b.broadcastAlong(row, shape, {last}); };
   if (g[2])
     return emitOpError() << "the gradient of lse is not supported";
+  auto selected = [&](Value cotangent) { return getRows() ? b.selectOrZero(getRows(), cotangent) : cotangent; };
   Value logp = b.sub(logits, spread(getLse())), p = b.exp(logp);
   Value gradient;
   if (g[0]) {
     Type i64 = builder.getI64Type();
     Value isLabel = b.compare(arith::CmpIPredicate::eq, b.iota(shape, last, i64), spread(b.cast(getLabels(), i64)));
-    Value cotangent = spread(g[0]);
+    Value cotangent = spread(selected(g[0]));
     gradient = b.sub(b.selectOrZero(isLabel, cotangent), b.mul(p, cotangent));
   }
   if (g[1]) {
-    Value term = b.neg(b.mul(spread(g[1]), b.mul(p, b.add(logp, spread(getEntropy())))));
+    Value term = b.neg(b.mul(spread(selected(g[1])), b.mul(p, b.add(logp, spread(getEntropy())))));
     gradient = gradient ? b.add(gradient, term) : term;
   }
-  return SmallVector<Value>{gradient, Value()};
+  SmallVector<Value> gradients(getNumOperands());
+  gradients[0] = gradient;
+  return gradients;
 }
 
 nn::ShardingRule TokenLogprobsOp::getShardingRule() {
@@ -100,7 +106,8 @@ nn::ShardingRule TokenLogprobsOp::getShardingRule() {
     rule.operand(0, dimension, factor);
     if (vocabulary)
       continue;
-    rule.operand(1, dimension, factor);
+    for (unsigned operand = 1; operand < getNumOperands(); ++operand)
+      rule.operand(operand, dimension, factor);
     for (unsigned r = 0; r < getNumResults(); ++r)
       rule.result(dimension, factor, r);
   }
@@ -112,6 +119,62 @@ nn::Cost TokenLogprobsOp::getCost() {
 }
 nn::RecomputeClass TokenLogprobsOp::getRecomputeClass() {
   return nn::RecomputeClass::Cheap;
+}
+
+//===-- token_loop ------------------------------------------------------------------------------------------------===//
+
+RankedTensorType TokenLoopOp::chunkType(Type perToken, int64_t chunk) {
+  auto type = cast<RankedTensorType>(perToken);
+  SmallVector<int64_t> shape(type.getShape());
+  shape[0] = chunk;
+  shape[1] = 1;
+  return type.clone(shape);
+}
+
+LogicalResult TokenLoopOp::verify() {
+  auto mask = nn::shapeOf(getMask());
+  auto isPerToken = [&](Type type) {
+    auto tensor = cast<RankedTensorType>(type);
+    return tensor.getRank() >= 2 && tensor.getShape().take_front(2) == mask;
+  };
+  if (mask.size() != 2 || !llvm::all_of(getTokens().getTypes(), isPerToken) ||
+      !llvm::all_of(getPerToken().getTypes(), isPerToken)) // 1
+    return emitOpError() << "mask [B, S] and tensors per token must begin with the same two dimensions";
+  auto chunk = static_cast<int64_t>(getChunk());
+  if (chunk < 1 || chunk > mask[0] * mask[1]) // 1
+    return emitOpError() << "chunk must be from 1 to " << mask[0] * mask[1] << ", got " << chunk;
+  auto chunked = [&](TypeRange tokens, TypeRange others) {
+    SmallVector<Type> types;
+    for (Type type : tokens)
+      types.push_back(chunkType(type, chunk));
+    llvm::append_range(types, others);
+    return types;
+  };
+  auto arguments = chunked(getTokens().getTypes(), getWhole().getTypes());
+  if (TypeRange(getBlock()->getArgumentTypes()) != TypeRange(arguments)) // 2
+    return emitOpError() << "arguments of the region must be " << arguments;
+  auto yields = chunked(getPerToken().getTypes(), getSums().getTypes());
+  if (TypeRange(getBlock()->getTerminator()->getOperandTypes()) != TypeRange(yields)) // 3
+    return emitOpError() << "the region must yield " << yields;
+  return success();
+}
+
+/// As many passes as it takes when every token is selected.
+nn::Cost TokenLoopOp::getCost() {
+  auto mask = nn::shapeOf(getMask());
+  auto chunk = static_cast<int64_t>(getChunk());
+  int64_t passes = (mask[0] * mask[1] + chunk - 1) / chunk;
+  nn::Cost total;
+  for (Operation &op : *getBlock())
+    if (auto costed = dyn_cast<nn::CostOpInterface>(op)) {
+      nn::Cost cost = costed.getCost();
+      total.flops += passes * cost.flops;
+      total.bytes += passes * cost.bytes;
+    }
+  return total;
+}
+nn::RecomputeClass TokenLoopOp::getRecomputeClass() {
+  return nn::RecomputeClass::Gemm;
 }
 
 } // namespace graft::rl

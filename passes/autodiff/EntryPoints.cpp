@@ -83,9 +83,10 @@ private:
   SmallVector<Value> values_;
 };
 
-/// What a forward graph gives per token.
-struct TokenValues {
-  Value logprobs, entropy; ///< [B,S], 0 at index 0
+/// What a forward graph gives per row of logits. Row t speaks of token t + 1: what is computed from these runs in rows,
+/// and arrays per token are moved to rows and back at the borders (rowsOf, tokensOf).
+struct RowValues {
+  Value logprobs, entropy; ///< [B,S]; the last row of a sequence means nothing
 };
 
 /// @forward as required: one block, `input_ids` [B,S], one result [B,S,V].
@@ -105,27 +106,28 @@ LogicalResult checkForward(func::FuncOp forward) {
   return success();
 }
 
-/// Log-probs and entropies of `ids` under the logits that predict them: row t of the logits speaks of token t + 1.
-TokenValues tokenValues(FunctionBuilder &entry, Value logits, Value ids) {
-  entry.setOrigin("log-probs");
+/// Column t + 1 of [B,S] at column t; zeros (false) in the last one.
+Value rowsOf(FunctionBuilder &entry, Value perToken) {
   nn::Build b = entry.build();
-  ArrayRef<int64_t> shape = nn::shapeOf(ids);
-  int64_t rows = shape[0], width = shape[1];
-  Value none = b.splat(RankedTensorType::get({rows, 1}, nn::typeOf(ids).getElementType()), 0);
-  Value next = width > 1 ? b.concat({b.sliceAxis(ids, 1, 1, width - 1), none}, 1) : none;
-  auto token = rl::TokenLogprobsOp::create(entry.builder(), entry.loc(), logits, next);
-  auto shifted = [&](Value perRow) -> Value {
-    if (width == 1)
-      return b.like(perRow, 0.0);
-    Value predicted = b.sliceAxis(perRow, 1, 0, width - 1);
-    return nn::PadOp::create(entry.builder(), entry.loc(), perRow.getType(), predicted, ArrayRef<int64_t>{0, 1},
-                             ArrayRef<int64_t>{1, 1});
-  };
-  return {shifted(token.getLogprobs()), shifted(token.getEntropy())};
+  ArrayRef<int64_t> shape = nn::shapeOf(perToken);
+  Value none = b.splat(RankedTensorType::get({shape[0], 1}, nn::typeOf(perToken).getElementType()), 0);
+  return shape[1] > 1 ? b.concat({b.sliceAxis(perToken, 1, 1, shape[1] - 1), none}, 1) : none;
 }
 
-/// A clone of @forward named `name` whose return is replaced by the token values.
-std::pair<FunctionBuilder, TokenValues> cloneForward(func::FuncOp forward, StringRef name) {
+/// Column t of [B,S] at column t + 1; zeros in the first one.
+Value tokensOf(FunctionBuilder &entry, Value perRow) {
+  nn::Build b = entry.build();
+  int64_t width = nn::shapeOf(perRow)[1];
+  if (width == 1)
+    return b.like(perRow, 0.0);
+  Value predicted = b.sliceAxis(perRow, 1, 0, width - 1);
+  return nn::PadOp::create(entry.builder(), entry.loc(), perRow.getType(), predicted, ArrayRef<int64_t>{0, 1},
+                           ArrayRef<int64_t>{1, 1});
+}
+
+/// A clone of @forward named `name` whose return is replaced by the values of its rows; with `masked`, of those whose
+/// token is in the argument `loss_mask`.
+std::pair<FunctionBuilder, RowValues> cloneForward(func::FuncOp forward, StringRef name, bool masked) {
   func::FuncOp clone = forward.clone();
   clone.setName(name);
   forward->getBlock()->getOperations().insert(Block::iterator(forward), clone);
@@ -135,8 +137,12 @@ std::pair<FunctionBuilder, TokenValues> cloneForward(func::FuncOp forward, Strin
   clone.setFunctionType(FunctionType::get(clone.getContext(), clone.getArgumentTypes(), {}));
   clone.removeResAttrsAttr();
   FunctionBuilder entry(clone);
-  TokenValues values = tokenValues(entry, logits, findArgument(clone, "input_ids"));
-  return {entry, values};
+  entry.setOrigin("log-probs");
+  Value ids = findArgument(clone, "input_ids"), mask;
+  if (masked)
+    mask = rowsOf(entry, entry.argument("loss_mask", nn::shapeOf(ids), entry.builder().getI1Type()));
+  auto values = rl::TokenLogprobsOp::create(entry.builder(), entry.loc(), logits, rowsOf(entry, ids), mask);
+  return {entry, {values.getLogprobs(), values.getEntropy()}};
 }
 
 /// Removes what nobody uses, arguments too.
@@ -163,8 +169,10 @@ LogicalResult simplify(ModuleOp module) {
 /// Declares the arguments that an objective reads, floats of `type`; `known` holds what is computed here instead. `rows` and `width` are
 /// B (or N) and S.
 objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective, Type type,
-                                           std::map<std::string, Value> known, int64_t rows, int64_t width) {
+                                           std::map<std::string, Value> known, int64_t rows, int64_t width,
+                                           bool inRows) {
   objective::ObjectiveInputs inputs;
+  auto aligned = [&](Value array, bool perToken) { return inRows && perToken ? rowsOf(entry, array) : array; };
   auto shape = [&](Kind kind) -> SmallVector<int64_t> {
     return kind == Kind::Token    ? SmallVector<int64_t>{rows, width}
            : kind == Kind::Scalar ? SmallVector<int64_t>{}
@@ -172,25 +180,27 @@ objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objecti
   };
   for (const objective::Input &input : objective.requiredInputs())
     inputs.values[input.name] =
-        known.count(input.name) ? known[input.name] : entry.argument(input.name, shape(input.kind), type);
+        known.count(input.name)
+            ? known[input.name]
+            : aligned(entry.argument(input.name, shape(input.kind), type), input.kind == Kind::Token);
   for (const objective::Input &input : objective.metricInputs())
     if (known.count(input.name))
       inputs.values[input.name] = known[input.name];
-  inputs.lossMask = entry.argument("loss_mask", {rows, width}, entry.builder().getI1Type());
+  inputs.lossMask = aligned(entry.argument("loss_mask", {rows, width}, entry.builder().getI1Type()), true);
   if (objective.usesGroups())
     inputs.groupIds = entry.argument("group_ids", {rows}, entry.builder().getI64Type());
   return inputs;
 }
 
 LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &options, EntryPoints &entries) {
-  auto [entry, token] = cloneForward(forward, "accumulate");
-  int64_t rows = nn::shapeOf(token.logprobs)[0], width = nn::shapeOf(token.logprobs)[1];
+  auto [entry, row] = cloneForward(forward, "accumulate", /*masked=*/true);
+  int64_t rows = nn::shapeOf(row.logprobs)[0], width = nn::shapeOf(row.logprobs)[1];
   entry.setOrigin("objective");
-  std::map<std::string, Value> known = {{"logprobs", token.logprobs}, {"entropy", token.entropy}};
+  std::map<std::string, Value> known = {{"logprobs", row.logprobs}, {"entropy", row.entropy}};
   if (options.onPolicy)
-    known["old_logprobs"] = rl::StopGradientOp::create(entry.builder(), entry.loc(), token.logprobs);
+    known["old_logprobs"] = rl::StopGradientOp::create(entry.builder(), entry.loc(), row.logprobs);
   Type f32 = entry.builder().getF32Type();
-  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.loss, f32, known, rows, width);
+  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.loss, f32, known, rows, width, /*inRows=*/true);
   inputs.tokens = entry.argument("denominator.tokens", {}, f32);
   inputs.sequences = entry.argument("denominator.sequences", {}, f32);
   inputs.rows = entry.argument("denominator.rows", {}, f32);
@@ -198,7 +208,7 @@ LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &opt
   if (failed(built))
     return failure();
   entry.result("loss", built->result);
-  entry.result("logprobs", token.logprobs);
+  entry.result("logprobs", tokensOf(entry, row.logprobs));
   for (const objective::BuiltMetric &metric : built->metrics) {
     entry.result("metric." + metric.name, metric.value);
     entries.metrics.push_back({metric.name, metric.combine});
@@ -216,7 +226,7 @@ LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const Entry
   ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
   int64_t rows = options.stepSequences ? options.stepSequences : shape[0];
   // In f64: a reward that equals its group's mean but for rounding decides whether its tokens count as clipped.
-  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, builder.getF64Type(), {}, rows, shape[1]);
+  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, builder.getF64Type(), {}, rows, shape[1], /*inRows=*/false);
   auto built = objective::buildObjective(entry.builder(), entry.loc(), *options.advantages, inputs);
   if (failed(built))
     return failure();
@@ -234,8 +244,8 @@ FailureOr<EntryPoints> buildEntryPoints(ModuleOp module, const EntryPointOptions
   if (failed(checkForward(forward)))
     return failure();
   EntryPoints entries;
-  auto [entry, token] = cloneForward(forward, "logprobs");
-  entry.result("logprobs", token.logprobs);
+  auto [entry, row] = cloneForward(forward, "logprobs", /*masked=*/false);
+  entry.result("logprobs", tokensOf(entry, row.logprobs));
   entry.finish();
   if (options.loss && failed(buildAccumulate(forward, options, entries)))
     return failure();

@@ -230,7 +230,11 @@ struct DecomposeTokenLogprobs final : OpRewritePattern<rl::TokenLogprobsOp> {
     // p log p is 0 where p is 0, also when the logit is -inf.
     Value weighted = b.select(b.compare(arith::CmpFPredicate::OGT, e, b.like(e, 0)), b.mul(e, centered), b.like(e, 0));
     Value entropy = b.sub(logSum, b.div(b.sum(weighted, {last}), sum));
-    rewriter.replaceOp(op, ValueRange{b.sub(chosen, logSum), entropy, b.add(max, logSum)});
+    SmallVector<Value> results = {b.sub(chosen, logSum), entropy, b.add(max, logSum)};
+    if (op.getRows())
+      for (Value &result : results)
+        result = b.selectOrZero(op.getRows(), result);
+    rewriter.replaceOp(op, results);
     return success();
   }
 };

@@ -183,6 +183,14 @@ void EntryBuilder::use(int index) {
   buffer.last = time();
 }
 
+void EntryBuilder::endScope(Scope scope, int loop) {
+  copies_ = std::move(scope.copies);
+  for (auto &buffer : program_.buffers)
+    if (buffer->storage == schema::Storage::Arena && buffer->entry == entry_ && buffer->first <= loop &&
+        buffer->last >= loop)
+      buffer->last = time() - 1;
+}
+
 schema::Operand EntryBuilder::operand(const Access &access, ArrayRef<int64_t> space, schema::Access mode) {
   use(access.buffer);
   int64_t bytes = elementBytes(access.buffer), extent = 1;

@@ -57,6 +57,17 @@ public:
   Access readDense(mlir::Value value);
   bool isCopied(mlir::Value value) const { return copies_.contains(value); }
 
+  //===-- Loops ---------------------------------------------------------------------------------------------------===//
+
+  /// Copies of views that are made within a scope are unknown outside of it.
+  struct Scope {
+    llvm::DenseMap<mlir::Value, Place> copies;
+  };
+  Scope beginScope() { return {copies_}; }
+  /// Ends the body of the loop whose instruction is at `loop`: what was there before it and is used by it or in it lives
+  /// to the end of its last pass.
+  void endScope(Scope scope, int loop);
+
   //===-- Instructions --------------------------------------------------------------------------------------------===//
 
   /// Operand that reaches space-many elements of the access; `elementBytes` is that of the buffer.

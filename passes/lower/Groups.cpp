@@ -57,7 +57,7 @@ bool feedsLibrary(Value value) {
 class GroupBuilder {
 public:
   GroupBuilder(Grouping &out, const llvm::DenseSet<Operation *> &folded) : out_(out), folded_(folded) {}
-  LogicalResult run(func::FuncOp function);
+  LogicalResult run(Block &block);
 
 private:
   struct Open {
@@ -130,7 +130,7 @@ std::optional<Role> GroupBuilder::classify(Operation *op) {
   if (nn::isElementwise(op))
     return isVirtual(op) ? Role::Virtual : Role::Member;
   if (isa<nn::ContractOp, nn::ConcatOp, nn::PadOp, nn::GatherOp, nn::ScatterAddOp, nn::GatherElementsOp,
-          nn::ScatterElementsAddOp>(op))
+          nn::ScatterElementsAddOp, rl::TokenLoopOp>(op))
     return Role::Library;
   return std::nullopt;
 }
@@ -256,9 +256,9 @@ void GroupBuilder::finish() {
     group = renumbered[find(group)];
 }
 
-LogicalResult GroupBuilder::run(func::FuncOp function) {
+LogicalResult GroupBuilder::run(Block &block) {
   bool good = true;
-  for (Operation &op : function.getBody().front()) {
+  for (Operation &op : block) {
     if (op.hasTrait<OpTrait::IsTerminator>())
       break;
     auto role = classify(&op);
@@ -278,9 +278,9 @@ LogicalResult GroupBuilder::run(func::FuncOp function) {
   return success(good);
 }
 
-FailureOr<Grouping> Grouping::compute(func::FuncOp function, const llvm::DenseSet<Operation *> &folded) {
+FailureOr<Grouping> Grouping::compute(Block &block, const llvm::DenseSet<Operation *> &folded) {
   Grouping grouping;
-  if (failed(GroupBuilder(grouping, folded).run(function)))
+  if (failed(GroupBuilder(grouping, folded).run(block)))
     return failure();
   return grouping;
 }

@@ -32,9 +32,9 @@ struct Group {
 
 class Grouping {
 public:
-  /// Requires a decomposed function (Decompose.h). Operators without a role are reported with an error.
+  /// Requires a block of a decomposed function (Decompose.h). Operators without a role are reported with an error.
   /// `folded`: additions that the caller makes unnecessary; they belong to no group.
-  static mlir::FailureOr<Grouping> compute(mlir::func::FuncOp function,
+  static mlir::FailureOr<Grouping> compute(mlir::Block &block,
                                            const llvm::DenseSet<mlir::Operation *> &folded = {});
 
   Role role(mlir::Operation *op) const { return roles_.lookup(op); }

@@ -2,9 +2,8 @@
 // program order.
 #include "passes/lower/Lower.h"
 
-#include "dialects/nn/NNDialect.h"
-#include "dialects/rl/RLDialect.h"
 #include "passes/lower/Decompose.h"
+#include "passes/lower/EntryLowering.h"
 #include "passes/lower/KernelEmitter.h"
 #include "passes/lower/Products.h"
 #include "passes/schedule/Arena.h"
@@ -23,63 +22,14 @@ namespace {
 
 constexpr StringLiteral gradientPrefix = "grad.";
 
-class EntryLowering {
-public:
-  EntryLowering(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels)
-      : function_(function), program_(program), kernels_(kernels),
-        entry_(program, static_cast<int>(program.entries.size())) {}
-
-  LogicalResult run();
-
-private:
-  Block &block() { return function_.getBody().front(); }
-  Operation *terminator() { return block().getTerminator(); }
-  StringRef resultName(unsigned i) {
-    return function_.getResultAttrOfType<StringAttr>(i, rl::nameAttribute).getValue();
-  }
-
-  LogicalResult bindParameters();
-  void bindInputs();
-  LogicalResult bindGradients();
-  void accumulateInto(Value value, const Place &place);
-  void placeConcatInputs();
-  LogicalResult emit(Operation *op);
-  void bindOutputs();
-  void planOffsets();
-
-  // Library operators.
-  void emitConcat(nn::ConcatOp op);
-  void emitPad(nn::PadOp op);
-  LogicalResult emitGather(nn::GatherOp op);
-  LogicalResult emitScatter(nn::ScatterAddOp op);
-  LogicalResult emitElements(Operation *op, StringRef function, Value wide, Value indices, Value narrow, int64_t axis,
-                             bool scatters);
-  void hostCall(Operation *op, StringRef function, std::initializer_list<schema::Operand> operands,
-                std::vector<int64_t> ints);
-  schema::Operand denseOperand(Value value);
-
-  func::FuncOp function_;
-  schema::ProgramT &program_;
-  ModuleOp kernels_;
-  EntryBuilder entry_;
-  Grouping grouping_;
-  llvm::DenseSet<Value> accumulated_;  ///< products and scatters that add into a gradient
-  llvm::DenseSet<Operation *> folded_; ///< additions that these make unnecessary
-  llvm::DenseSet<int> written_;        ///< gradient buffers that hold something already
-  struct Gradient {
-    Value value;
-    Place place;
-    bool direct; ///< written by its operator; otherwise copied at the end
-  };
-  SmallVector<Gradient> gradients_;
-};
-
 const schema::ParameterT *findParameter(const schema::ProgramT &program, StringRef name) {
   for (const auto &parameter : program.parameters)
     if (parameter->name == name)
       return parameter.get();
   return nullptr;
 }
+
+} // namespace
 
 LogicalResult EntryLowering::bindParameters() {
   bool good = true;
@@ -102,6 +52,8 @@ void EntryLowering::bindInputs() {
     if (argument.use_empty())
       continue;
     auto name = function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue().str();
+    if (StringRef(name).starts_with(gradientPrefix))
+      continue; // what the gradient was (addToGradients)
     int buffer = entry_.addBuffer(schema::Storage::Arena, 0, nn::typeOf(argument), name);
     entry_.setPlace(argument, {buffer, 0, denseStrides(nn::shapeOf(argument))});
     auto binding = std::make_unique<schema::BindingT>();
@@ -111,6 +63,15 @@ void EntryLowering::bindInputs() {
   }
 }
 
+namespace {
+
+/// What adds into the place of its result by itself.
+bool isAccumulator(Operation *op) {
+  return isa_and_nonnull<nn::ContractOp, nn::ScatterAddOp, rl::TokenLoopOp>(op);
+}
+
+} // namespace
+
 /// A gradient that is the sum of products and scatters: each adds into the gradient where it runs, and the additions
 /// vanish.
 void EntryLowering::accumulateInto(Value value, const Place &place) {
@@ -118,7 +79,7 @@ void EntryLowering::accumulateInto(Value value, const Place &place) {
   if (auto add = dyn_cast_or_null<arith::AddFOp>(op)) {
     auto isPart = [](Value operand) {
       return operand.hasOneUse() &&
-             isa_and_nonnull<arith::AddFOp, nn::ContractOp, nn::ScatterAddOp>(operand.getDefiningOp());
+             (operand.getDefiningOp<arith::AddFOp>() || isAccumulator(operand.getDefiningOp()));
     };
     auto isSum = [&](Value operand, auto &&self) -> bool {
       auto inner = operand.getDefiningOp<arith::AddFOp>();
@@ -132,7 +93,7 @@ void EntryLowering::accumulateInto(Value value, const Place &place) {
     }
   }
   entry_.setPlace(value, place);
-  if (isa_and_nonnull<nn::ContractOp, nn::ScatterAddOp>(op))
+  if (isAccumulator(op))
     accumulated_.insert(value);
 }
 
@@ -151,9 +112,12 @@ LogicalResult EntryLowering::bindGradients() {
     int buffer = entry_.addBuffer(schema::Storage::Gradient, parameter->gradient_offset, nn::typeOf(value),
                                   (gradientPrefix + name).str());
     Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
+    for (BlockArgument argument : block().getArguments())
+      if (function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue() == resultName(i))
+        entry_.setPlace(argument, place);
     Operation *op = value.getDefiningOp();
     bool direct =
-        op && value.hasOneUse() && (isa<nn::ContractOp, nn::ScatterAddOp, nn::ReduceOp>(op) || nn::isElementwise(op));
+        op && value.hasOneUse() && (isAccumulator(op) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
     if (direct)
       accumulateInto(value, place);
     gradients_.push_back({value, place, direct});
@@ -161,9 +125,38 @@ LogicalResult EntryLowering::bindGradients() {
   return success(good);
 }
 
+/// Where a pass adds to gradients that are neither products nor scatters, it reads what they were: an argument that lies
+/// where the gradient lies.
+void EntryLowering::addToGradients() {
+  Block &body = block();
+  for (OpOperand &operand : terminator()->getOpOperands()) {
+    StringRef name = resultName(operand.getOperandNumber());
+    Operation *op = operand.get().getDefiningOp();
+    SmallVector<Value> work = {operand.get()};
+    bool accumulates = name.starts_with(gradientPrefix);
+    if (!accumulates)
+      continue;
+    while (!work.empty() && accumulates) {
+      Value part = work.pop_back_val();
+      op = part.getDefiningOp();
+      accumulates = part.hasOneUse() && (isa_and_nonnull<arith::AddFOp>(op) || isAccumulator(op));
+      if (accumulates && isa<arith::AddFOp>(op))
+        llvm::append_range(work, op->getOperands());
+    }
+    if (accumulates)
+      continue;
+    auto attribute = DictionaryAttr::get(
+        function_.getContext(),
+        NamedAttribute(StringAttr::get(function_.getContext(), rl::nameAttribute), StringAttr::get(function_.getContext(), name)));
+    (void)function_.insertArgument(function_.getNumArguments(), operand.get().getType(), attribute, function_.getLoc());
+    OpBuilder builder(terminator());
+    operand.set(arith::AddFOp::create(builder, function_.getLoc(), body.getArguments().back(), operand.get()));
+  }
+}
+
 /// An input of a concatenation that nobody else reads is written into the concatenation at once.
-void EntryLowering::placeConcatInputs() {
-  for (nn::ConcatOp op : block().getOps<nn::ConcatOp>()) {
+void EntryLowering::placeConcatInputs(Block &body) {
+  for (nn::ConcatOp op : body.getOps<nn::ConcatOp>()) {
     const Place outer = entry_.place(op.getResult());
     int64_t start = 0;
     for (Value input : op.getInputs()) {
@@ -178,95 +171,18 @@ void EntryLowering::placeConcatInputs() {
   }
 }
 
-//===-- Library operators -----------------------------------------------------------------------------------------===//
-
-schema::Operand EntryLowering::denseOperand(Value value) {
-  return entry_.operand(entry_.readDense(value), nn::shapeOf(value), schema::Access::Read);
-}
-
-void EntryLowering::hostCall(Operation *op, StringRef function, std::initializer_list<schema::Operand> operands,
-                             std::vector<int64_t> ints) {
-  schema::HostCallT call;
-  call.function = function.str();
-  call.operands.assign(operands.begin(), operands.end());
-  call.ints = std::move(ints);
-  entry_.append(std::move(call), originOf(op), "gather");
-}
-
-void EntryLowering::emitConcat(nn::ConcatOp op) {
-  const Place outer = entry_.place(op.getResult());
-  int64_t start = 0;
-  for (Value input : op.getInputs()) {
-    auto shape = nn::shapeOf(input);
-    Access to{outer.buffer, outer.offset + start * outer.strides[op.getAxis()], outer.strides};
-    bool inPlace =
-        !isView(input.getDefiningOp()) && entry_.hasPlace(input) && entry_.place(input).buffer == outer.buffer;
-    if (!inPlace)
-      entry_.copy(to, entry_.read(input), shape, originOf(op));
-    start += shape[op.getAxis()];
-  }
-}
-
-void EntryLowering::emitPad(nn::PadOp op) {
-  const Place outer = entry_.place(op.getResult());
-  entry_.fillZero(outer, nn::shapeOf(op.getResult()), originOf(op));
-  Access box{outer.buffer, outer.offset, outer.strides};
-  for (auto [d, start] : llvm::enumerate(op.getStarts())) {
-    box.offset += start * outer.strides[d];
-    box.strides[d] *= op.getSteps()[d];
-  }
-  entry_.copy(box, entry_.read(op.getInput()), nn::shapeOf(op.getInput()), originOf(op));
-}
-
-int64_t indexBytes(Value indices) {
-  return getElementTypeOrSelf(indices.getType()).isInteger(32) ? 4 : 8;
-}
-
-LogicalResult EntryLowering::emitGather(nn::GatherOp op) {
-  auto shape = nn::shapeOf(op.getData());
-  int64_t count = nn::typeOf(op.getIndices()).getNumElements(),
-          width = nn::typeOf(op.getData()).getNumElements() / std::max<int64_t>(shape[0], 1);
-  if (op.getAxis() != 0 || !getElementTypeOrSelf(op.getData().getType()).isF32())
-    return op.emitError() << "only float32 rows can be gathered by the compiled program";
-  auto index = denseOperand(op.getIndices()), table = denseOperand(op.getData());
-  Access out{entry_.place(op.getResult()).buffer, 0, denseStrides(nn::shapeOf(op.getResult()))};
-  hostCall(op, "gather_rows", {index, table, entry_.operand(out, nn::shapeOf(op.getResult()), schema::Access::Write)},
-           {count, width, shape[0], width, indexBytes(op.getIndices())});
-  return success();
-}
-
-LogicalResult EntryLowering::emitScatter(nn::ScatterAddOp op) {
-  auto shape = nn::shapeOf(op.getResult());
-  int64_t count = nn::typeOf(op.getIndices()).getNumElements(),
-          width = nn::typeOf(op.getResult()).getNumElements() / std::max<int64_t>(shape[0], 1);
-  if (op.getAxis() != 0 || !getElementTypeOrSelf(op.getResult().getType()).isF32())
-    return op.emitError() << "only float32 rows can be scattered by the compiled program";
-  auto index = denseOperand(op.getIndices()), values = denseOperand(op.getUpdates());
-  const Place &place = entry_.place(op.getResult());
-  bool adds = accumulated_.contains(op.getResult()) && !written_.insert(place.buffer).second;
-  auto mode = adds ? schema::Access::ReadWrite : schema::Access::Write;
-  hostCall(op, "scatter_add_rows",
-           {index, values, entry_.operand({place.buffer, place.offset, place.strides}, shape, mode)},
-           {count, width, shape[0], width, indexBytes(op.getIndices()), adds ? 0 : 1});
-  return success();
-}
-
-LogicalResult EntryLowering::emitElements(Operation *op, StringRef function, Value wide, Value indices, Value narrow,
-                                          int64_t axis, bool scatters) {
-  auto shape = nn::shapeOf(wide);
-  if (axis != static_cast<int64_t>(shape.size()) - 1 || !getElementTypeOrSelf(wide.getType()).isF32())
-    return op->emitError() << "only float32 elements along the last dimension can be picked by the compiled program";
-  int64_t columns = shape.back(), rows = nn::typeOf(wide).getNumElements() / std::max<int64_t>(columns, 1),
-          picks = nn::shapeOf(indices).back();
-  auto index = denseOperand(indices), source = denseOperand(scatters ? narrow : wide);
-  Value result = op->getResult(0);
-  const Place &place = entry_.place(result);
-  auto out = entry_.operand({place.buffer, place.offset, place.strides}, nn::shapeOf(result), schema::Access::Write);
-  std::vector<int64_t> ints = {rows, picks, columns, columns, indexBytes(indices)};
-  if (scatters)
-    ints.push_back(1);
-  hostCall(op, function, {index, source, out}, ints);
-  return success();
+/// The operators of a block in order: of the function, or of a loop within it.
+LogicalResult EntryLowering::emitBlock(Block &body) {
+  auto grouping = Grouping::compute(body, folded_);
+  if (failed(grouping))
+    return failure();
+  Grouping outer = std::exchange(grouping_, std::move(*grouping));
+  placeConcatInputs(body);
+  bool good = true;
+  for (Operation &op : body.without_terminator())
+    good = succeeded(emit(&op)) && good;
+  grouping_ = std::move(outer);
+  return success(good);
 }
 
 LogicalResult EntryLowering::emit(Operation *op) {
@@ -285,12 +201,10 @@ LogicalResult EntryLowering::emit(Operation *op) {
   case Role::Library:
     break;
   }
-  if (auto contract = dyn_cast<nn::ContractOp>(op)) {
-    bool adds = accumulated_.contains(contract.getResult()) &&
-                !written_.insert(entry_.place(contract.getResult()).buffer).second;
-    emitProduct(entry_, contract, adds);
-    return success();
-  }
+  if (auto contract = dyn_cast<nn::ContractOp>(op))
+    return emitProductOf(contract), success();
+  if (auto loop = dyn_cast<rl::TokenLoopOp>(op))
+    return emitLoop(loop);
   if (auto concat = dyn_cast<nn::ConcatOp>(op))
     return emitConcat(concat), success();
   if (auto pad = dyn_cast<nn::PadOp>(op))
@@ -371,32 +285,22 @@ LogicalResult EntryLowering::run() {
   IRRewriter rewriter(function_.getContext());
   DominanceInfo dominance(function_);
   eliminateCommonSubExpressions(rewriter, dominance, function_);
+  if (adds_)
+    addToGradients();
   if (failed(bindParameters()))
     return failure();
   bindInputs();
-  if (failed(bindGradients()))
-    return failure();
-  auto grouping = Grouping::compute(function_, folded_);
-  if (failed(grouping))
-    return failure();
-  grouping_ = std::move(*grouping);
-  placeConcatInputs();
-  bool good = true;
-  for (Operation &op : block().without_terminator())
-    good = succeeded(emit(&op)) && good;
-  if (!good)
+  if (failed(bindGradients()) || failed(emitBlock(block())))
     return failure();
   bindOutputs();
   planOffsets();
-  entry_.entry().name = function_.getName().str();
+  entry_.entry().name = function_.getName().str() + (adds_ ? "_more" : "");
   program_.entries.push_back(std::make_unique<schema::EntryT>(std::move(entry_.entry())));
   return success();
 }
 
-} // namespace
-
-LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels) {
-  return EntryLowering(function, program, kernels).run();
+LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels, bool adds) {
+  return EntryLowering(function, program, kernels, adds).run();
 }
 
 Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {

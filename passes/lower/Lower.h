@@ -16,7 +16,10 @@ namespace graft {
 ///   trained parameter
 ///             NAME. Row programs are appended to the module `kernels`. Arena offsets are assigned.
 /// Errors are emitted on the operators that cannot be compiled, all of them.
-mlir::LogicalResult lowerEntry(mlir::func::FuncOp function, schema::ProgramT &program, mlir::ModuleOp kernels);
+/// `adds`: the entry is named NAME_more, and gradients are added to what their buffers hold: what every micro-batch but
+/// the first runs.
+mlir::LogicalResult lowerEntry(mlir::func::FuncOp function, schema::ProgramT &program, mlir::ModuleOp kernels,
+                               bool adds = false);
 
 /// Compiles the row programs of `kernels`, in the order in which lowerEntry() appended them, into the program's kernel
 /// table and one object.

@@ -49,7 +49,7 @@ public:
     access_[2] = {place.buffer, place.offset, place.strides};
   }
 
-  void emit(bool accumulate);
+  void emit(const ProductOptions &options);
 
 private:
   Dimension dimension(char label) const {
@@ -64,6 +64,7 @@ private:
   /// or of lhs.
   std::array<std::string, 4> kinds() const;
   bool tryLayOut();
+  schema::ChunkSize chunkSizeOf(char rowLetter, bool swap) const;
   struct Detour {
     Access temporary, tensor;
     SmallVector<int64_t> shape;
@@ -131,6 +132,22 @@ bool Product::tryLayOut() {
   return unitStride(m_, k_, 0) && unitStride(k_, n_, 1);
 }
 
+/// The size of the product that the letter alone makes up.
+schema::ChunkSize Product::chunkSizeOf(char rowLetter, bool swap) const {
+  using schema::ChunkSize;
+  auto letters = kinds();
+  auto isOnly = [&](const std::string &kind) {
+    return kind.find(rowLetter) != std::string::npos &&
+           llvm::all_of(kind, [&](char letter) { return letter == rowLetter || sizes_.at(letter) == 1; });
+  };
+  if (rowLetter == 0)
+    return ChunkSize::None;
+  return isOnly(letters[1])   ? swap ? ChunkSize::N : ChunkSize::M
+         : isOnly(letters[2]) ? swap ? ChunkSize::M : ChunkSize::N
+         : isOnly(letters[3]) ? ChunkSize::K
+                              : ChunkSize::None;
+}
+
 /// Replaces a tensor's access by a dense temporary in the order [batch, rows or columns, summed], or [batch, rows,
 /// columns] for the result; returns how the copy goes: temporary, tensor, shape.
 Product::Detour Product::detour(int tensor) {
@@ -148,7 +165,7 @@ Product::Detour Product::detour(int tensor) {
   return detour;
 }
 
-void Product::emit(bool accumulate) {
+void Product::emit(const ProductOptions &options) {
   std::string origin = originOf(op_);
   for (int tensor = 0; tensor < 2 && !tryLayOut(); ++tensor) {
     Detour in = detour(tensor);
@@ -159,7 +176,7 @@ void Product::emit(bool accumulate) {
   if (!unitStride(m_, n_, 2)) {
     out = detour(2);
     tryLayOut();
-    if (accumulate)
+    if (options.accumulate || options.afterFirst)
       entry_.copy(out->temporary, out->tensor, out->shape, origin);
   }
   bool swap = !(n_.size == 1 || n_.strides[2] == 1); // the result has columns first: compute its transpose
@@ -194,19 +211,22 @@ void Product::emit(bool accumulate) {
   gemm.b = matrix(b, stride(k_, b, columns), stride(columns, b, k_));
   gemm.c = matrix(2, stride(rows, 2, columns), stride(columns, 2, rows));
   gemm.dtype = entry_.buffer(access_[2].buffer).dtype;
-  gemm.accumulate = accumulate;
+  gemm.accumulate = options.accumulate || (options.afterFirst && out); // then it was copied in
+  gemm.after_first = options.afterFirst && !out;
   int64_t m = gemm.m, n = gemm.n, k = gemm.k;
+  schema::ChunkSize chunkSize = chunkSizeOf(options.rowLetter, swap);
   schema::InstructionT &instruction = entry_.append(std::move(gemm), origin, "gemm");
   instruction.flops = 2 * batches * m * n * k;
   instruction.bytes = 4 * batches * (m * k + k * n + m * n);
+  instruction.chunk_size = chunkSize;
   if (out)
     entry_.copy(out->tensor, out->temporary, out->shape, origin);
 }
 
 } // namespace
 
-void emitProduct(EntryBuilder &entry, nn::ContractOp op, bool accumulate) {
-  Product(entry, op).emit(accumulate);
+void emitProduct(EntryBuilder &entry, nn::ContractOp op, const ProductOptions &options) {
+  Product(entry, op).emit(options);
 }
 
 } // namespace graft

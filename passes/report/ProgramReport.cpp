@@ -3,41 +3,10 @@
 #include "passes/schedule/Arena.h"
 
 #include <algorithm>
-#include <functional>
 
 namespace graft::report {
 
 namespace {
-
-using Visit = std::function<void(uint32_t buffer, schema::Access access)>;
-
-void visitOperands(const flatbuffers::Vector<const schema::Operand *> *operands, const Visit &visit) {
-  if (operands)
-    for (const schema::Operand *operand : *operands)
-      visit(operand->buffer(), operand->access());
-}
-
-void visitBuffers(const schema::Instruction &instruction, const Visit &visit) {
-  switch (instruction.operation_type()) {
-  case schema::Operation::KernelCall:
-    return visitOperands(instruction.operation_as_KernelCall()->operands(), visit);
-  case schema::Operation::HostCall:
-    return visitOperands(instruction.operation_as_HostCall()->operands(), visit);
-  case schema::Operation::Gemm: {
-    const schema::Gemm *gemm = instruction.operation_as_Gemm();
-    visit(gemm->a()->buffer(), schema::Access::Read);
-    visit(gemm->b()->buffer(), schema::Access::Read);
-    return visit(gemm->c()->buffer(), gemm->accumulate() ? schema::Access::ReadWrite : schema::Access::Write);
-  }
-  case schema::Operation::Copy:
-    visit(instruction.operation_as_Copy()->src()->buffer(), schema::Access::Read);
-    return visit(instruction.operation_as_Copy()->dst()->buffer(), schema::Access::Write);
-  case schema::Operation::Fill:
-    return visit(instruction.operation_as_Fill()->dst()->buffer(), schema::Access::Write);
-  case schema::Operation::NONE:
-    return;
-  }
-}
 
 int64_t aligned(int64_t bytes) {
   return (bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
@@ -92,24 +61,6 @@ std::vector<std::vector<BufferUse>> bufferUses(const schema::Program &program) {
       });
   }
   return uses;
-}
-
-std::string_view kindOf(const schema::Instruction &instruction) {
-  switch (instruction.operation_type()) {
-  case schema::Operation::KernelCall:
-    return "kernel";
-  case schema::Operation::Gemm:
-    return "gemm";
-  case schema::Operation::Copy:
-    return "copy";
-  case schema::Operation::Fill:
-    return "fill";
-  case schema::Operation::HostCall:
-    return instruction.operation_as_HostCall()->function()->string_view();
-  case schema::Operation::NONE:
-    break;
-  }
-  return "nothing";
 }
 
 std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Parameter &parameter) {

@@ -4,10 +4,9 @@
 // unchecked.
 #pragma once
 
-#include "runtime/program/Program_generated.h"
+#include "runtime/program/Instructions.h"
 
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
 namespace graft::report {
@@ -29,9 +28,6 @@ struct BufferUse {
 };
 /// For every buffer the instructions that touch it, in order.
 std::vector<std::vector<BufferUse>> bufferUses(const schema::Program &program);
-
-/// "kernel", "gemm", "copy", "fill" or the host function's name.
-std::string_view kindOf(const schema::Instruction &instruction);
 
 /// Buffers that lie in the parameter's weights, gradient, or both.
 std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Parameter &parameter);

@@ -2,6 +2,7 @@
 
 #include "runtime/base/Environment.h"
 #include "runtime/device/cpu/Threads.h"
+#include "runtime/program/Instructions.h"
 #include "runtime/program/Layout.h"
 
 #include <cstring>
@@ -37,31 +38,12 @@ std::vector<ParameterInfo> describeParameters(const schema::Program &program) {
 }
 
 bool usesGradients(const schema::Program &program, const schema::Entry &entry) {
-  auto isGradient = [&](unsigned buffer) {
-    return program.buffers()->Get(buffer)->storage() == schema::Storage::Gradient;
-  };
-  auto any = [&](const flatbuffers::Vector<const schema::Operand *> *operands) {
-    for (unsigned i = 0; operands && i < operands->size(); ++i)
-      if (isGradient(operands->Get(i)->buffer()))
-        return true;
-    return false;
-  };
-  for (unsigned i = 0; entry.instructions() && i < entry.instructions()->size(); ++i) {
-    const schema::Instruction &instruction = *entry.instructions()->Get(i);
-    if (const auto *call = instruction.operation_as_KernelCall(); call && any(call->operands()))
-      return true;
-    if (const auto *call = instruction.operation_as_HostCall(); call && any(call->operands()))
-      return true;
-    if (const auto *gemm = instruction.operation_as_Gemm())
-      if (isGradient(gemm->a()->buffer()) || isGradient(gemm->b()->buffer()) || isGradient(gemm->c()->buffer()))
-        return true;
-    if (const auto *copy = instruction.operation_as_Copy())
-      if (isGradient(copy->dst()->buffer()) || isGradient(copy->src()->buffer()))
-        return true;
-    if (const auto *fill = instruction.operation_as_Fill(); fill && isGradient(fill->dst()->buffer()))
-      return true;
-  }
-  return false;
+  bool uses = false;
+  for (unsigned i = 0; entry.instructions() && i < entry.instructions()->size(); ++i)
+    visitBuffers(*entry.instructions()->Get(i), [&](uint32_t buffer, schema::Access) {
+      uses |= program.buffers()->Get(buffer)->storage() == schema::Storage::Gradient;
+    });
+  return uses;
 }
 
 } // namespace
@@ -129,7 +111,7 @@ Status Session::State::startWorkers() {
       library->useOneThread();
   });
   planner.emplace(library, threads);
-  workers.emplace(Workers{*pool, {}});
+  workers.emplace(Workers{*pool, {}, {}});
   for (int i = 0; i < threads; ++i)
     workers->gemm.push_back(planner->makeWorkspace());
   return Status::ok();
@@ -151,12 +133,21 @@ Status Session::State::prepareEntry(unsigned index, const StepMaker &maker) {
   const schema::Entry &entry = *root().entries()->Get(index);
   PreparedEntry &prepared = entries[index];
   prepared.available = options.training || !usesGradients(root(), entry);
+  const schema::RowLoop *loop = nullptr;
+  unsigned loopEnd = 0;
   for (unsigned i = 0; prepared.available && entry.instructions() && i < entry.instructions()->size(); ++i) {
-    auto step = maker.make(*entry.instructions()->Get(i));
+    const schema::Instruction &instruction = *entry.instructions()->Get(i);
+    if (const schema::RowLoop *begun = instruction.operation_as_RowLoop()) {
+      loop = begun;
+      loopEnd = i + 1 + static_cast<unsigned>(loop->body());
+      prepared.steps.push_back({nullptr, maker.makeLoop(*loop)});
+      continue;
+    }
+    auto step = maker.make(instruction, i < loopEnd ? loop : nullptr);
     if (!step.isOk())
       return step.takeStatus().at("entry '" + escaped(entry.name()->string_view()) + "': instruction " +
                                   std::to_string(i));
-    prepared.steps.push_back({std::move(*step)});
+    prepared.steps.push_back({std::move(*step), std::nullopt});
   }
   return Status::ok();
 }

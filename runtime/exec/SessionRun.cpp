@@ -114,23 +114,37 @@ Status Session::State::storeOutputs(const schema::Entry &entry, const Outputs &o
 
 Status Session::State::runSteps(int index) {
   const schema::Entry &entry = *root().entries()->Get(static_cast<unsigned>(index));
+  std::vector<TimedStep> &steps = entries[static_cast<size_t>(index)].steps;
   Status status;
   pool->drive([&] {
-    unsigned number = 0;
-    for (TimedStep &timed : entries[static_cast<size_t>(index)].steps) {
+    LoopStep *loop = nullptr; // the one that is running
+    size_t bodyBegin = 0;
+    workers->pass = Pass();
+    for (size_t number = 0; number < steps.size() && status.isOk();) {
+      TimedStep &timed = steps[number];
       Clock::time_point start = options.profiling ? Clock::now() : Clock::time_point();
-      status = timed.step->run(*workers);
+      if (timed.loop) {
+        loop = &*timed.loop;
+        bodyBegin = number + 1;
+        loop->begin(workers->pass);
+      } else {
+        status = timed.step->run(*workers);
+      }
       if (options.profiling) {
         timed.time += Clock::now() - start;
         ++timed.calls;
       }
-      if (!status.isOk()) {
-        const schema::Instruction &instruction = *entry.instructions()->Get(number);
-        status = std::move(status).at("instruction " + std::to_string(number) + " (" +
-                                      escaped(textOf(instruction.origin())) + ")");
-        return;
-      }
+      if (!status.isOk())
+        status = std::move(status).at(
+            "instruction " + std::to_string(number) + " (" +
+            escaped(textOf(entry.instructions()->Get(static_cast<unsigned>(number))->origin())) + ")");
       ++number;
+      if (loop && number == bodyBegin + loop->body()) {
+        if (loop->next(workers->pass))
+          number = bodyBegin;
+        else
+          loop = nullptr;
+      }
     }
   });
   return status;

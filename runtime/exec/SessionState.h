@@ -22,9 +22,10 @@ inline std::string textOf(const flatbuffers::String *string) {
   return string ? string->str() : "";
 }
 
-/// A step and the time it has taken.
+/// A step, or the beginning of a loop, and the time it has taken (the loop's own without its body).
 struct TimedStep {
-  std::unique_ptr<Step> step;
+  std::unique_ptr<Step> step; ///< nullptr for a loop
+  std::optional<LoopStep> loop;
   int64_t calls = 0;
   Clock::duration time{};
 };

@@ -35,10 +35,12 @@ std::vector<int64_t> toVector(const flatbuffers::Vector<int64_t> *values) {
 
 class KernelStep final : public Step {
 public:
-  KernelStep(KernelFunction function, std::vector<void *> operands, int64_t units, bool small)
-      : function_(function), operands_(std::move(operands)), units_(units), small_(small) {}
+  /// `shared`: rows of a chunk are its units, so that a part of a chunk is a part of them.
+  KernelStep(KernelFunction function, std::vector<void *> operands, int64_t units, bool small, bool shared)
+      : function_(function), operands_(std::move(operands)), units_(units), small_(small), shared_(shared) {}
   Status run(Workers &workers) const override {
-    split(workers, units_, 1, small_, [&](int64_t begin, int64_t end) { function_(operands_.data(), begin, end); });
+    int64_t units = shared_ ? units_ / workers.pass.parts * workers.pass.part : units_;
+    split(workers, units, 1, small_, [&](int64_t begin, int64_t end) { function_(operands_.data(), begin, end); });
     return Status::ok();
   }
 
@@ -46,25 +48,29 @@ private:
   KernelFunction function_;
   std::vector<void *> operands_;
   int64_t units_;
-  bool small_;
+  bool small_, shared_;
 };
 
 class GemmStep final : public Step {
 public:
-  GemmStep(kernels::Gemm gemm, const float *a, const float *b, float *c)
-      : gemm_(std::move(gemm)), a_(a), b_(b), c_(c) {}
+  /// One plan, or one for each number of parts of a chunk; `more` are those of the passes after the first, if they
+  /// differ.
+  GemmStep(std::vector<kernels::Gemm> plans, std::vector<kernels::Gemm> more, const float *a, const float *b, float *c)
+      : plans_(std::move(plans)), more_(std::move(more)), a_(a), b_(b), c_(c) {}
   Status run(Workers &workers) const override {
+    const auto &plans = workers.pass.first || more_.empty() ? plans_ : more_;
+    const kernels::Gemm &gemm = plans[plans.size() == 1 ? 0 : static_cast<size_t>(workers.pass.part) - 1];
     std::atomic<bool> good = true;
     workers.pool.parallel([&](int worker) {
-      for (int part = worker; part < gemm_.parts(); part += workers.pool.workers())
-        if (!gemm_.run(part, a_, b_, c_, workers.gemm[static_cast<size_t>(worker)].get()))
+      for (int part = worker; part < gemm.parts(); part += workers.pool.workers())
+        if (!gemm.run(part, a_, b_, c_, workers.gemm[static_cast<size_t>(worker)].get()))
           good = false;
     });
     return good ? Status::ok() : Status::error(Code::Failed, "the matrix library reported a failure");
   }
 
 private:
-  kernels::Gemm gemm_;
+  std::vector<kernels::Gemm> plans_, more_;
   const float *a_, *b_;
   float *c_;
 };
@@ -110,6 +116,32 @@ private:
   bool isZero_;
 };
 
+class MoveRowsStep final : public Step {
+public:
+  MoveRowsStep(const int64_t *indices, const uint8_t *from, uint8_t *to, const schema::MoveRows &move)
+      : indices_(indices), from_(from), to_(to), count_(move.count()), width_(move.width()), scatter_(move.scatter()) {}
+  Status run(Workers &workers) const override {
+    auto width = static_cast<size_t>(width_);
+    split(workers, count_, 1, count_ * width_ < serialBytes, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        int64_t row = indices_[i];
+        if (row < 0 && !scatter_)
+          std::memset(to_ + i * width_, 0, width);
+        else if (row >= 0)
+          std::memcpy(to_ + (scatter_ ? row : i) * width_, from_ + (scatter_ ? i : row) * width_, width);
+      }
+    });
+    return Status::ok();
+  }
+
+private:
+  const int64_t *indices_;
+  const uint8_t *from_;
+  uint8_t *to_;
+  int64_t count_, width_;
+  bool scatter_;
+};
+
 class HostStep final : public Step {
 public:
   HostStep(const HostKernel &kernel, std::vector<int64_t> ints, std::vector<void *> operands, bool small)
@@ -140,7 +172,8 @@ private:
 /// Makes the step of each kind of instruction.
 class Maker {
 public:
-  explicit Maker(const StepMaker &maker) : maker_(maker) {}
+  Maker(const StepMaker &maker, const schema::Instruction &instruction, const schema::RowLoop *loop)
+      : maker_(maker), chunkSize_(instruction.chunk_size()), parts_(loop ? loop->parts() : 1) {}
 
   Result<std::unique_ptr<Step>> kernel(const schema::KernelCall &call) const {
     std::string_view symbol = maker_.program.kernels()->Get(call.kernel())->symbol()->string_view();
@@ -150,7 +183,8 @@ public:
     int64_t bytes = 0;
     for (unsigned i = 0; call.operands() && i < call.operands()->size(); ++i)
       bytes += std::min(call.operands()->Get(i)->extent(), serialBytes);
-    return own(std::make_unique<KernelStep>(function, addresses(call.operands()), call.units(), bytes < serialBytes));
+    return own(std::make_unique<KernelStep>(function, addresses(call.operands()), call.units(), bytes < serialBytes,
+                                            chunkSize_ == schema::ChunkSize::Units));
   }
 
   Result<std::unique_ptr<Step>> gemm(const schema::Gemm &gemm) const {
@@ -163,7 +197,13 @@ public:
     auto at = [&](const schema::MatrixOperand &operand) {
       return reinterpret_cast<float *>(address(operand.buffer(), operand.byte_offset()));
     };
-    return own(std::make_unique<GemmStep>(maker_.planner.plan(shape), at(*gemm.a()), at(*gemm.b()), at(*gemm.c())));
+    std::vector<kernels::Gemm> plans = plansOf(shape), more;
+    if (gemm.after_first()) {
+      shape.accumulate = true;
+      more = plansOf(shape);
+    }
+    return own(
+        std::make_unique<GemmStep>(std::move(plans), std::move(more), at(*gemm.a()), at(*gemm.b()), at(*gemm.c())));
   }
 
   Result<std::unique_ptr<Step>> copy(const schema::Copy &copy) const {
@@ -178,6 +218,11 @@ public:
     return own(std::make_unique<FillStep>(address(*fill.dst()), fill.dst()->extent(), pattern));
   }
 
+  Result<std::unique_ptr<Step>> moveRows(const schema::MoveRows &move) const {
+    return own(std::make_unique<MoveRowsStep>(reinterpret_cast<const int64_t *>(address(*move.indices())),
+                                              address(*move.from()), address(*move.to()), move));
+  }
+
   Result<std::unique_ptr<Step>> host(const schema::HostCall &call) const {
     const HostKernel *kernel = findHostKernel(call.function()->string_view());
     if (!kernel)
@@ -189,6 +234,20 @@ public:
   }
 
 private:
+  /// Plans for 1, 2, ... parts of a chunk, or the only one.
+  std::vector<kernels::Gemm> plansOf(const kernels::GemmShape &whole) const {
+    std::vector<kernels::Gemm> plans;
+    for (int64_t part = chunkSize_ == schema::ChunkSize::None ? parts_ : 1; part <= parts_; ++part) {
+      kernels::GemmShape shape = whole;
+      if (int64_t *size = chunkSize_ == schema::ChunkSize::M   ? &shape.m
+                          : chunkSize_ == schema::ChunkSize::N ? &shape.n
+                          : chunkSize_ == schema::ChunkSize::K ? &shape.k
+                                                               : nullptr)
+        *size = *size / parts_ * part;
+      plans.push_back(maker_.planner.plan(shape));
+    }
+    return plans;
+  }
   static Result<std::unique_ptr<Step>> own(std::unique_ptr<Step> step) { return step; }
   uint8_t *address(unsigned buffer, int64_t offset) const {
     return maker_.blocks.address(*maker_.program.buffers()->Get(buffer)) + offset;
@@ -205,16 +264,53 @@ private:
   }
 
   const StepMaker &maker_;
+  schema::ChunkSize chunkSize_;
+  int64_t parts_;
 };
 } // namespace
+
+void LoopStep::begin(Pass &pass) {
+  next_ = 0;
+  pass.first = true;
+  select(pass);
+}
+
+bool LoopStep::next(Pass &pass) {
+  if (std::find_if(mask_ + next_, mask_ + rows_, [](uint8_t selected) { return selected != 0; }) == mask_ + rows_) {
+    pass = Pass();
+    return false;
+  }
+  pass.first = false;
+  select(pass);
+  return true;
+}
+
+void LoopStep::select(Pass &pass) {
+  int64_t count = 0;
+  for (; next_ < rows_ && count < chunk_; ++next_)
+    if (mask_[next_])
+      indices_[count++] = next_;
+  std::fill(indices_ + count, indices_ + chunk_, int64_t(-1));
+  int64_t grain = chunk_ / parts_;
+  pass.parts = parts_;
+  pass.part = std::max<int64_t>(1, (count + grain - 1) / grain);
+}
 
 uint8_t *Blocks::address(const schema::Buffer &buffer) const {
   uint8_t *const storages[] = {arena, parameters, gradients, constants}; // in the order of schema::Storage
   return storages[static_cast<size_t>(buffer.storage())] + buffer.offset();
 }
 
-Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruction) const {
-  Maker maker(*this);
+LoopStep StepMaker::makeLoop(const schema::RowLoop &loop) const {
+  auto at = [&](const schema::Operand &operand) {
+    return blocks.address(*program.buffers()->Get(operand.buffer())) + operand.byte_offset();
+  };
+  return {at(*loop.mask()), reinterpret_cast<int64_t *>(at(*loop.indices())), loop};
+}
+
+Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruction,
+                                              const schema::RowLoop *loop) const {
+  Maker maker(*this, instruction, loop);
   switch (instruction.operation_type()) {
   case schema::Operation::KernelCall:
     return maker.kernel(*instruction.operation_as_KernelCall());
@@ -226,6 +322,8 @@ Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruc
     return maker.fill(*instruction.operation_as_Fill());
   case schema::Operation::HostCall:
     return maker.host(*instruction.operation_as_HostCall());
+  case schema::Operation::MoveRows:
+    return maker.moveRows(*instruction.operation_as_MoveRows());
   default:
     return Status::error(Code::Internal, "instruction of unknown kind passed the verifier");
   }

@@ -25,10 +25,17 @@ struct Blocks {
   uint8_t *address(const schema::Buffer &buffer) const;
 };
 
+/// The pass of a RowLoop that is running; outside of one, the only and whole one.
+struct Pass {
+  bool first = true;
+  int64_t part = 1, parts = 1; ///< the share of the chunk that has rows
+};
+
 /// What steps run on.
 struct Workers {
   WorkerPool &pool;
   std::vector<kernels::GemmWorkspace> gemm; ///< one per worker
+  Pass pass;
 };
 
 class Step {
@@ -38,14 +45,37 @@ public:
   virtual Status run(Workers &workers) const = 0;
 };
 
+/// A RowLoop: begin(), then the body as long as next() says so. The steps of the body follow it.
+class LoopStep {
+public:
+  LoopStep(const uint8_t *mask, int64_t *indices, const schema::RowLoop &loop)
+      : mask_(mask), indices_(indices), rows_(loop.rows()), chunk_(loop.chunk()), parts_(loop.parts()),
+        body_(static_cast<size_t>(loop.body())) {}
+
+  size_t body() const { return body_; } ///< number of steps
+  void begin(Pass &pass);
+  /// False after the last pass, and `pass` is what it was outside of the loop.
+  bool next(Pass &pass);
+
+private:
+  void select(Pass &pass);
+
+  const uint8_t *mask_;
+  int64_t *indices_;
+  int64_t rows_, chunk_, parts_;
+  size_t body_;
+  int64_t next_ = 0; ///< the first row that no chunk has seen
+};
+
 struct StepMaker {
   const schema::Program &program;
   Blocks blocks;
   const KernelObject *object; ///< nullptr only if the program has no kernels
   kernels::GemmPlanner &planner;
 
-  /// Verify error if the object code lacks a kernel.
-  Result<std::unique_ptr<Step>> make(const schema::Instruction &instruction) const;
+  /// Verify error if the object code lacks a kernel. `loop`: the RowLoop around the instruction, or nullptr.
+  Result<std::unique_ptr<Step>> make(const schema::Instruction &instruction, const schema::RowLoop *loop) const;
+  LoopStep makeLoop(const schema::RowLoop &loop) const;
 };
 
 } // namespace graft

@@ -41,6 +41,9 @@ public:
         written_[entry_.inputs()->Get(i)->buffer()] = true;
     for (unsigned i = 0; i < sizeOf(entry_.instructions()); ++i)
       verifyInstruction(*entry_.instructions()->Get(i), static_cast<int>(i));
+    place_ = name_;
+    for (const Loop &loop : loops_)
+      verifyLoopLifetimes(loop);
     verifyBindings(entry_.outputs(), "output", static_cast<int>(sizeOf(entry_.instructions())));
     verifyOverlap();
   }
@@ -148,13 +151,21 @@ private:
     case schema::Operation::HostCall:
       verifyHostCall(*instruction.operation_as_HostCall());
       break;
+    case schema::Operation::RowLoop:
+      verifyRowLoop(*instruction.operation_as_RowLoop(), time);
+      break;
+    case schema::Operation::MoveRows:
+      verifyMoveRows(*instruction.operation_as_MoveRows(), time);
+      break;
     default:
       faults_.add(Code::Unsupported, place_, "is of a kind that this runtime does not know");
     }
     if (instruction.flops() < 0 || instruction.bytes() < 0)
       fault("cost is negative");
+    verifyChunkSize(instruction, time);
     for (const Use &use : uses_)
       verifyUse(use, time);
+    verifyIndicesKept(instruction, time);
     for (const Use &use : uses_)
       if (use.access != Access::Read && use.buffer < written_.size())
         written_[use.buffer] = true;
@@ -195,6 +206,8 @@ private:
     auto a = matrixUse(*gemm.a(), gemm, gemm.m(), gemm.k(), Access::Read, "a");
     auto b = matrixUse(*gemm.b(), gemm, gemm.k(), gemm.n(), Access::Read, "b");
     auto c = matrixUse(*gemm.c(), gemm, gemm.m(), gemm.n(), gemm.accumulate() ? Access::ReadWrite : Access::Write, "c");
+    if (gemm.after_first() && gemm.accumulate())
+      fault("accumulates always, and after the first pass only");
     if (!a || !b || !c)
       return;
     verifyDisjoint(*c, *a);
@@ -299,6 +312,103 @@ private:
         verifyDisjoint(uses_.back(), uses_[j]);
   }
 
+  // --- Loops ------------------------------------------------------------------------------------------------------
+
+  struct Loop {
+    const schema::RowLoop *op;
+    int time, end; ///< of the loop, and one past its body
+  };
+  const Loop *loopAt(int time) const {
+    return !loops_.empty() && time > loops_.back().time && time < loops_.back().end ? &loops_.back() : nullptr;
+  }
+
+  void verifyRowLoop(const schema::RowLoop &loop, int time) {
+    auto bytes = checkedMultiply(loop.chunk(), 8);
+    int64_t left = static_cast<int64_t>(sizeOf(entry_.instructions())) - time - 1;
+    bool sound = loop.rows() >= 1 && loop.chunk() >= 1 && loop.parts() >= 1 && loop.body() >= 1 && bytes;
+    if (!sound || loop.chunk() % std::max<int64_t>(loop.parts(), 1) != 0 || loop.parts() > 64)
+      return fault("loop has impossible numbers of rows, parts or instructions");
+    if (loop.body() > left)
+      return fault("body of " + std::to_string(loop.body()) + " instructions, " + std::to_string(left) + " are left");
+    if (loopAt(time))
+      return fault("is a loop within a loop");
+    if (loop.mask()->access() != Access::Read || loop.indices()->access() != Access::Write ||
+        loop.mask()->extent() < loop.rows() || loop.indices()->extent() != *bytes ||
+        loop.indices()->byte_offset() % 8 != 0)
+      fault("mask or indices are misaligned, too short or of the wrong access");
+    addUse(*loop.mask());
+    addUse(*loop.indices());
+    verifyDisjoint(uses_[1], uses_[0]);
+    loops_.push_back({&loop, time, time + 1 + static_cast<int>(loop.body())});
+  }
+
+  /// The indices are not looked at when the program runs: they must be those that the loop around has written.
+  void verifyMoveRows(const schema::MoveRows &move, int time) {
+    const Loop *loop = loopAt(time);
+    const schema::Operand &indices = *move.indices();
+    if (!loop || indices.buffer() != loop->op->indices()->buffer() ||
+        indices.byte_offset() != loop->op->indices()->byte_offset() || move.count() != loop->op->chunk() ||
+        move.rows() != loop->op->rows() || indices.access() != Access::Read)
+      return fault("moves other rows than those of the loop around it");
+    auto chunk = checkedMultiply(move.count(), move.width()), all = checkedMultiply(move.rows(), move.width());
+    if (move.width() < 1 || !chunk || !all || move.from()->extent() < (move.scatter() ? *chunk : *all) ||
+        move.to()->extent() < (move.scatter() ? *all : *chunk))
+      return fault("rows reach beyond the operands");
+    if (move.from()->access() != Access::Read ||
+        move.to()->access() != (move.scatter() ? Access::ReadWrite : Access::Write))
+      fault("operands have the wrong access");
+    addUse(indices);
+    addUse(*move.from());
+    addUse(*move.to());
+    verifyDisjoint(uses_[2], uses_[1]);
+  }
+
+  /// Nothing in a loop writes the indices.
+  void verifyIndicesKept(const schema::Instruction &instruction, int time) {
+    const Loop *loop = loopAt(time);
+    if (!loop || instruction.operation_type() == schema::Operation::RowLoop)
+      return;
+    const schema::Operand &kept = *loop->op->indices();
+    for (const Use &use : uses_)
+      if (use.access != Access::Read)
+        verifyDisjoint(use, {kept.buffer(), kept.byte_offset(), kept.extent(), Access::Read});
+  }
+
+  void verifyChunkSize(const schema::Instruction &instruction, int time) {
+    const Loop *loop = loopAt(time);
+    const schema::Gemm *gemm = instruction.operation_as_Gemm();
+    if (gemm && gemm->after_first() && !loop)
+      fault("accumulates after the first pass of no loop");
+    schema::ChunkSize which = instruction.chunk_size();
+    if (which == schema::ChunkSize::None)
+      return;
+    const schema::KernelCall *call = instruction.operation_as_KernelCall();
+    std::optional<int64_t> size;
+    if (call && which == schema::ChunkSize::Units)
+      size = call->units();
+    if (gemm)
+      size = which == schema::ChunkSize::M   ? gemm->m()
+             : which == schema::ChunkSize::N ? gemm->n()
+             : which == schema::ChunkSize::K ? gemm->k()
+                                             : std::optional<int64_t>();
+    if (!loop || !size || *size % loop->op->parts() != 0)
+      fault("says that a size counts rows of a chunk, which it cannot");
+  }
+
+  /// What lives in a body lives in it alone, or all through the loop: the next pass reads it again.
+  void verifyLoopLifetimes(const Loop &loop) {
+    for (unsigned i = 0; i < sizeOf(program_.buffers()); ++i) {
+      const schema::Buffer &used = buffer(i);
+      if (used.storage() != schema::Storage::Arena || used.entry() != index_)
+        continue;
+      bool apart = used.last() < loop.time || used.first() >= loop.end;
+      bool within = used.first() > loop.time && used.last() < loop.end;
+      bool through = used.first() <= loop.time && used.last() >= loop.end - 1;
+      if (!apart && !within && !through)
+        fault("buffer " + bufferName(i) + " lives through a part of the loop at " + std::to_string(loop.time));
+    }
+  }
+
   // --- Lifetimes: a sweep over time with the live buffers ordered by offset; neighbours must not touch ---------------
 
   void verifyOverlap() {
@@ -345,6 +455,7 @@ private:
   FaultList &faults_;
   std::vector<bool> written_; // by buffer: some bytes were written so far
   std::vector<Use> uses_;     // of the current instruction
+  std::vector<Loop> loops_;   // seen so far
   std::string name_, place_;
 };
 } // namespace

@@ -208,7 +208,7 @@ def emit_bomb(e):
 def emit_header(e):
     """A07, A08, A12, A21: versions, absent parts, block sizes, targets."""
     program = root(e.valid)
-    e.number("a07", program, "schema_version", (0, 2, 0xFFFFFFFF), "unsupported")
+    e.number("a07", program, "schema_version", (0, 1, 0xFFFFFFFF), "unsupported")
     e.number("a07", program, "required_features", (1, 1 << 63), "unsupported")
     e.text("a21-device", program.target("target"), b"gpu", "unsupported")
     for field in ("parameter_bytes", "gradient_bytes", "state_bytes", "arena_bytes"):

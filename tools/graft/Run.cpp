@@ -117,8 +117,14 @@ Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const Run
     results.add("advantages", advantages->shape, std::get<std::vector<float>>(advantages->values));
     return Status::ok();
   }
+  // A step computes the log-probs of its loss tokens; those of the others come from a forward pass.
+  GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));
   GRAFT_ASSIGN_OR_RETURN(StepResult step, runner.accumulate(batch));
-  results.add("logprobs", shape, std::move(step.logprobs));
+  std::span<const float> mask = batch.floats("loss_mask");
+  for (size_t i = 0; i < mask.size(); ++i)
+    if (mask[i] != 0)
+      logprobs[i] = step.logprobs[i];
+  results.add("logprobs", shape, std::move(logprobs));
   results.addNumber("loss", step.loss);
   for (const auto &[name, value] : step.metrics)
     results.addNumber("metric." + name, value);
@@ -172,6 +178,10 @@ Result<int> interpreted(const RunFlags &flags, const Shell &shell, const Recipe 
   for (const std::string &note : loaded.notes)
     shell.say("note: " + note);
   GRAFT_ASSIGN_OR_RETURN(auto values, reference->run(flags.entry, loaded.batch, weights));
+  if (flags.entry == "accumulate") { // which has those of its loss tokens only
+    GRAFT_ASSIGN_OR_RETURN(auto forward, reference->run("logprobs", loaded.batch, weights));
+    values["logprobs"] = forward["logprobs"];
+  }
   Results results;
   double sum = 0;
   for (const auto &[name, tensor] : values) {

@@ -1,0 +1,35 @@
+// The head and the objective, a chunk of tokens at a time: logits of all tokens never exist.
+#pragma once
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace graft {
+
+struct HeadOptions {
+  /// Bytes that the logits of one chunk may have.
+  int64_t chunkBytes = int64_t(96) << 20;
+  /// Rows of a chunk whatever the bytes; 0: as many as fit. For tests.
+  int64_t chunkRows = 0;
+};
+
+/// What became of the head of a function.
+struct FusedHead {
+  bool fused = false;
+  int64_t chunkRows = 0;  ///< rows of a chunk
+  int64_t tokens = 0;     ///< rows without selection: B S
+  int64_t vocabulary = 0;
+  bool oneLoop = false;   ///< forward and backward in one loop: the formula between them looks at each token alone
+  std::string reason;     ///< why it was left as it is
+};
+
+/// Moves every operator on logits [B, S, V] of `function` (a forward function, or one with gradients) into an
+/// rl.token_loop over the rows that rl.token_logprobs selects.
+///   Requires  ordinary nn, rl, arith, math with at most one rl.token_logprobs.
+///   Ensures   no value of the shape of the logits outside of a loop, the same results at selected tokens, and the same
+///   sums; or the function as it was, with a reason: the logits have other users, are small, or something on the way
+///   does not treat every token by itself.
+/// The formula between log-probs and their gradient goes along where it treats each token alone; three matrix products
+/// then do. Where it does not (sequence-level ratios), there are two loops and the logits are computed twice.
+FusedHead fuseHead(mlir::func::FuncOp function, const HeadOptions &options = {});
+
+} // namespace graft

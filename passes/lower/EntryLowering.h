@@ -1,0 +1,78 @@
+// The walk over a function that lowerEntry() makes; private to passes/lower.
+#pragma once
+
+#include "dialects/nn/NNDialect.h"
+#include "dialects/rl/RLDialect.h"
+#include "passes/lower/EntryBuilder.h"
+
+namespace graft {
+
+class EntryLowering {
+public:
+  /// `adds`: gradients are added to what their buffers hold.
+  EntryLowering(mlir::func::FuncOp function, schema::ProgramT &program, mlir::ModuleOp kernels, bool adds)
+      : function_(function), program_(program), kernels_(kernels), adds_(adds),
+        entry_(program, static_cast<int>(program.entries.size())) {}
+
+  mlir::LogicalResult run();
+
+private:
+  mlir::Block &block() { return function_.getBody().front(); }
+  mlir::Operation *terminator() { return block().getTerminator(); }
+  llvm::StringRef resultName(unsigned i) {
+    return function_.getResultAttrOfType<mlir::StringAttr>(i, rl::nameAttribute).getValue();
+  }
+
+  mlir::LogicalResult bindParameters();
+  void bindInputs();
+  mlir::LogicalResult bindGradients();
+  void accumulateInto(mlir::Value value, const Place &place);
+  void addToGradients();
+  void placeConcatInputs(mlir::Block &body);
+  mlir::LogicalResult emitBlock(mlir::Block &block);
+  mlir::LogicalResult emit(mlir::Operation *op);
+  void bindOutputs();
+  void planOffsets();
+
+  // Library operators.
+  void emitConcat(nn::ConcatOp op);
+  void emitPad(nn::PadOp op);
+  mlir::LogicalResult emitGather(nn::GatherOp op);
+  mlir::LogicalResult emitScatter(nn::ScatterAddOp op);
+  mlir::LogicalResult emitElements(mlir::Operation *op, llvm::StringRef function, mlir::Value wide, mlir::Value indices, mlir::Value narrow, int64_t axis,
+                             bool scatters);
+  void emitProductOf(nn::ContractOp op);
+  void hostCall(mlir::Operation *op, llvm::StringRef function, std::initializer_list<schema::Operand> operands,
+                std::vector<int64_t> ints);
+  schema::Operand denseOperand(mlir::Value value);
+
+  // Loops over chunks of tokens (TokenLoops.cpp).
+  mlir::LogicalResult emitLoop(rl::TokenLoopOp op);
+  void moveRows(const schema::Operand &indices, const Access &all, const Access &chunk, mlir::RankedTensorType type,
+                bool scatter);
+  void shareUnits(size_t begin);
+
+  /// True if the place holds something to add to already; notes that it does from now on.
+  bool addsInto(mlir::Value value, const Place &place) {
+    return accumulated_.contains(value) && (!written_.insert(place.buffer).second || adds_);
+  }
+
+  mlir::func::FuncOp function_;
+  schema::ProgramT &program_;
+  mlir::ModuleOp kernels_;
+  bool adds_;
+  EntryBuilder entry_;
+  Grouping grouping_;
+  llvm::DenseSet<mlir::Value> accumulated_;  ///< products and scatters that add into a gradient
+  llvm::DenseSet<mlir::Operation *> folded_; ///< additions that these make unnecessary
+  llvm::DenseSet<int> written_;              ///< gradient buffers that hold something already
+  struct Gradient {
+    mlir::Value value;
+    Place place;
+    bool direct; ///< written by its operator; otherwise copied at the end
+  };
+  llvm::SmallVector<Gradient> gradients_;
+  llvm::DenseMap<mlir::Value, bool> loopSums_; ///< products that add up over a loop: do they add in its first pass, too?
+};
+
+} // namespace graft

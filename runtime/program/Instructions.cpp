@@ -1,0 +1,69 @@
+#include "runtime/program/Instructions.h"
+
+namespace graft {
+
+namespace {
+using schema::Access;
+using Visit = std::function<void(uint32_t buffer, Access access)>;
+
+void visitOperands(const flatbuffers::Vector<const schema::Operand *> *operands, const Visit &visit) {
+  if (operands)
+    for (const schema::Operand *operand : *operands)
+      visit(operand->buffer(), operand->access());
+}
+} // namespace
+
+void visitBuffers(const schema::Instruction &instruction, const Visit &visit) {
+  switch (instruction.operation_type()) {
+  case schema::Operation::KernelCall:
+    return visitOperands(instruction.operation_as_KernelCall()->operands(), visit);
+  case schema::Operation::HostCall:
+    return visitOperands(instruction.operation_as_HostCall()->operands(), visit);
+  case schema::Operation::Gemm: {
+    const schema::Gemm &gemm = *instruction.operation_as_Gemm();
+    visit(gemm.a()->buffer(), Access::Read);
+    visit(gemm.b()->buffer(), Access::Read);
+    return visit(gemm.c()->buffer(), gemm.accumulate() || gemm.after_first() ? Access::ReadWrite : Access::Write);
+  }
+  case schema::Operation::Copy:
+    visit(instruction.operation_as_Copy()->src()->buffer(), Access::Read);
+    return visit(instruction.operation_as_Copy()->dst()->buffer(), Access::Write);
+  case schema::Operation::Fill:
+    return visit(instruction.operation_as_Fill()->dst()->buffer(), Access::Write);
+  case schema::Operation::RowLoop:
+    visit(instruction.operation_as_RowLoop()->mask()->buffer(), Access::Read);
+    return visit(instruction.operation_as_RowLoop()->indices()->buffer(), Access::Write);
+  case schema::Operation::MoveRows: {
+    const schema::MoveRows &move = *instruction.operation_as_MoveRows();
+    visit(move.indices()->buffer(), Access::Read);
+    visit(move.from()->buffer(), Access::Read);
+    return visit(move.to()->buffer(), move.to()->access());
+  }
+  case schema::Operation::NONE:
+    return;
+  }
+}
+
+std::string_view kindOf(const schema::Instruction &instruction) {
+  switch (instruction.operation_type()) {
+  case schema::Operation::KernelCall:
+    return "kernel";
+  case schema::Operation::Gemm:
+    return "gemm";
+  case schema::Operation::Copy:
+    return "copy";
+  case schema::Operation::Fill:
+    return "fill";
+  case schema::Operation::HostCall:
+    return instruction.operation_as_HostCall()->function()->string_view();
+  case schema::Operation::RowLoop:
+    return "loop";
+  case schema::Operation::MoveRows:
+    return "move-rows";
+  case schema::Operation::NONE:
+    break;
+  }
+  return "nothing";
+}
+
+} // namespace graft

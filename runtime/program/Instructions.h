@@ -1,0 +1,18 @@
+// What can be said of an instruction without knowing its kind.
+#pragma once
+
+#include "runtime/program/Program_generated.h"
+
+#include <functional>
+#include <string_view>
+
+namespace graft {
+
+/// Calls `visit` for every buffer that the instruction reads or writes; one that it uses twice, twice.
+void visitBuffers(const schema::Instruction &instruction,
+                  const std::function<void(uint32_t buffer, schema::Access access)> &visit);
+
+/// "kernel", "gemm", ...; the name of the function for a host call.
+std::string_view kindOf(const schema::Instruction &instruction);
+
+} // namespace graft
