@@ -50,14 +50,18 @@ def TokenLoopOp : Op<RLDialect, "token_loop", [Pure, AttrSizedOperandSegments, A
     2. Arguments of the region have the types above.
     3. `rl.yield` has the types above: those of the results, with [chunk, 1, ...] for those per token.
     Built after autodiff, which does not know it.
-    Example: see test/dialects/rl/roundtrip.mlir
+    Example:
+    `%y = rl.token_loop %m : tensor<2x3xi1> tokens(%x : tensor<2x3x8xf32>) chunk = 2 gives(tensor<2x3x8xf32>) {
+     ^bb0(%a: tensor<2x1x8xf32>):
+       rl.yield %a : tensor<2x1x8xf32>
+     }`
   }];
   let arguments = (ins BooleanTensor:$mask, Variadic<AnyRankedTensor>:$tokens, Variadic<AnyRankedTensor>:$whole, I64Attr:$chunk);
   let results = (outs Variadic<AnyRankedTensor>:$perToken, Variadic<AnyRankedTensor>:$sums);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $mask `:` type($mask) `tokens` `(` ($tokens^ `:` type($tokens))? `)` `whole` `(` ($whole^ `:` type($whole))? `)` `chunk` `=` $chunk
-    `gives` `(` type($perToken) `)` `sums` `(` type($sums) `)` attr-dict-with-keyword $body
+    $mask `:` type($mask) (`tokens` `(` $tokens^ `:` type($tokens) `)`)? (`whole` `(` $whole^ `:` type($whole) `)`)? `chunk` `=` $chunk
+    (`gives` `(` type($perToken)^ `)`)? (`sums` `(` type($sums)^ `)`)? attr-dict-with-keyword $body
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
@@ -69,7 +73,7 @@ def TokenLoopOp : Op<RLDialect, "token_loop", [Pure, AttrSizedOperandSegments, A
 
 def YieldOp : Op<RLDialect, "yield", [Pure, Terminator, HasParent<"TokenLoopOp">]> {
   let summary = "what a chunk gives";
-  let description = [{ See `rl.token_loop`. Example: `rl.yield %x, %y : tensor<4x1xf32>, tensor<8xf32>` }];
+  let description = [{ See `rl.token_loop`. Example: `rl.yield %a : tensor<2x1x8xf32>` }];
   let arguments = (ins Variadic<AnyRankedTensor>:$values);
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
 }

@@ -363,7 +363,7 @@ FusedHead HeadFuser::run() {
     for (Value result : logprobs_->getResults()) // what the second loop reads of the first
       if (!llvm::is_contained(outputs, result) && !result.use_empty())
         outputs.push_back(result);
-    first = partOf(forward_, outputs);
+    first = partOf(inOrder({&forward_}), outputs);
     second = partOf(recomputed, outputsOf(backward_, inside));
     if (!first || !second)
       return head_;

@@ -19,7 +19,8 @@ PREAMBLE = 64
 MASK = (1 << 64) - 1
 SIZES = {"bool": "B", "ubyte": "B", "int": "i", "uint": "I", "long": "q", "ulong": "Q", "float": "f", "double": "d"}
 OPERAND = {"buffer": (0, "I"), "access": (4, "B"), "byte_offset": (8, "q"), "extent": (16, "q")}
-KINDS = [None, "KernelCall", "Gemm", "Copy", "Fill", "HostCall"]
+KINDS = [None, "KernelCall", "Gemm", "Copy", "Fill", "HostCall", "RowLoop", "MoveRows"]
+OPERANDS = {"Copy": ("dst", "src"), "Fill": ("dst",), "RowLoop": ("mask", "indices"), "MoveRows": ("indices", "from", "to")}
 HUGE = (1 << 63) - 1
 
 
@@ -288,8 +289,8 @@ def operand_places(e, instruction):
         for name in "abc":
             matrix = operation.sub(name)
             yield name, matrix.where("buffer"), matrix.where("byte_offset")
-    elif kind in ("Copy", "Fill"):
-        for name in ("dst", "src")[: 2 if kind == "Copy" else 1]:
+    elif kind in OPERANDS:
+        for name in OPERANDS[kind]:
             at = operation.where(name)  # structs lie in the table
             yield name, at, at + 8
     else:
@@ -311,7 +312,7 @@ def emit_instructions(e):
                 continue
             seen.add((kind, number))
             label = f"{kind.lower()}{number}"
-            e.number(f"a09-{label}", instruction, "operation_type", (0, 6, 255), "any")
+            e.number(f"a09-{label}", instruction, "operation_type", (0, len(KINDS), 255), "any")
             for name, index, offset in operand_places(e, instruction):
                 for value in (buffers, 0x7FFFFFFF, 0xFFFFFFFF):
                     e.put(f"a09-{label}-{name}-buffer-{value}", [(index, "I", value)])
@@ -337,6 +338,12 @@ def emit_instructions(e):
                 for i, at in enumerate(operation.items("ints")):
                     for value in (-1, HUGE):
                         e.put(f"a11-{label}-int{i}-{value}", [(at, "q", value)])
+            elif kind == "RowLoop":
+                for field in ("rows", "chunk", "parts", "body"):
+                    e.number(f"a11-{label}", operation, field, (-1, 0, 1 << 40, HUGE))
+            elif kind == "MoveRows":
+                for field in ("count", "rows", "width"):
+                    e.number(f"a11-{label}", operation, field, (-1, 0, 1 << 40, HUGE))
             elif kind == "Copy":
                 for field in ("shape", "dst_strides", "src_strides"):
                     for i, at in enumerate(operation.items(field)):

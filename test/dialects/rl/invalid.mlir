@@ -20,7 +20,7 @@ func.func @f(%z: tensor<f32>, %y: tensor<i64>) {
 // -----
 // token_logprobs 1: labels
 func.func @f(%z: tensor<2x3x50xf32>, %y: tensor<2xi64>) {
-  // expected-error @+1 {{labels and results must have the shape of the logits without the last dimension}}
+  // expected-error @+1 {{labels, rows and results must have the shape of the logits without the last dimension}}
   %l, %h, %n = rl.token_logprobs %z, %y : tensor<2x3x50xf32>, tensor<2xi64> -> tensor<2x3xf32>
   return
 }
@@ -28,7 +28,7 @@ func.func @f(%z: tensor<2x3x50xf32>, %y: tensor<2xi64>) {
 // -----
 // token_logprobs 1: results
 func.func @f(%z: tensor<2x3x50xf32>, %y: tensor<2x3xi64>) {
-  // expected-error @+1 {{labels and results must have the shape of the logits without the last dimension}}
+  // expected-error @+1 {{labels, rows and results must have the shape of the logits without the last dimension}}
   %l, %h, %n = rl.token_logprobs %z, %y : tensor<2x3x50xf32>, tensor<2x3xi64> -> tensor<6xf32>
   return
 }
@@ -222,5 +222,48 @@ func.func @f(%x: tensor<f32>, %r: tensor<4xi1>) {
 func.func @f(%x: tensor<f32>, %r: tensor<4xi1>) {
   // expected-error @+1 {{the result must have the input's element type 'f32'}}
   %y = rl.batch_broadcast %x rows %r : tensor<f32>, tensor<4xi1> -> tensor<4xi64>
+  return
+}
+
+// -----
+// token_loop 1: the same first two dimensions
+func.func @f(%m: tensor<2x3xi1>, %x: tensor<3x2x8xf32>) {
+  // expected-error @+1 {{mask [B, S] and tensors per token must begin with the same two dimensions}}
+  rl.token_loop %m : tensor<2x3xi1> tokens(%x : tensor<3x2x8xf32>) chunk = 2 {
+  ^bb0(%a: tensor<2x1x8xf32>):
+    rl.yield
+  }
+  return
+}
+
+// -----
+// token_loop 1: chunk
+func.func @f(%m: tensor<2x3xi1>) {
+  // expected-error @+1 {{chunk must be from 1 to 6, got 7}}
+  rl.token_loop %m : tensor<2x3xi1> chunk = 7 {
+    rl.yield
+  }
+  return
+}
+
+// -----
+// token_loop 2
+func.func @f(%m: tensor<2x3xi1>, %x: tensor<2x3x8xf32>) {
+  // expected-error @+1 {{arguments of the region must be}}
+  rl.token_loop %m : tensor<2x3xi1> tokens(%x : tensor<2x3x8xf32>) chunk = 2 {
+  ^bb0(%a: tensor<2x3x8xf32>):
+    rl.yield
+  }
+  return
+}
+
+// -----
+// token_loop 3
+func.func @f(%m: tensor<2x3xi1>, %x: tensor<2x3x8xf32>) {
+  // expected-error @+1 {{the region must yield}}
+  %y = rl.token_loop %m : tensor<2x3xi1> tokens(%x : tensor<2x3x8xf32>) chunk = 2 gives(tensor<2x3x8xf32>) {
+  ^bb0(%a: tensor<2x1x8xf32>):
+    rl.yield
+  }
   return
 }

@@ -17,6 +17,24 @@ func.func @token_logprobs(%z: tensor<2x3x50xf32>, %y: tensor<2x3xi64>) {
   return
 }
 
+// CHECK-LABEL: @token_logprobs_of_some_rows
+// CHECK: rl.token_logprobs %{{.*}}, %{{.*}} rows %{{.*}} : tensor<2x3x50xf32>, tensor<2x3xi64>, tensor<2x3xi1> -> tensor<2x3xf32>
+func.func @token_logprobs_of_some_rows(%z: tensor<2x3x50xf32>, %y: tensor<2x3xi64>, %m: tensor<2x3xi1>) {
+  %l, %h, %n = rl.token_logprobs %z, %y rows %m : tensor<2x3x50xf32>, tensor<2x3xi64>, tensor<2x3xi1> -> tensor<2x3xf32>
+  return
+}
+
+// CHECK-LABEL: @token_loop
+// CHECK: rl.token_loop %{{.*}} : tensor<2x3xi1> tokens(%{{.*}} : tensor<2x3x8xf32>) chunk = 2 gives(tensor<2x3x8xf32>) {
+// CHECK: rl.yield %{{.*}} : tensor<2x1x8xf32>
+func.func @token_loop(%m: tensor<2x3xi1>, %x: tensor<2x3x8xf32>) {
+  %y = rl.token_loop %m : tensor<2x3xi1> tokens(%x : tensor<2x3x8xf32>) chunk = 2 gives(tensor<2x3x8xf32>) {
+  ^bb0(%a: tensor<2x1x8xf32>):
+    rl.yield %a : tensor<2x1x8xf32>
+  }
+  return
+}
+
 // CHECK-LABEL: @sequence_reduce
 // CHECK: rl.sequence_reduce sum %{{.*}} mask %{{.*}} : tensor<2x3xf32>, tensor<2x3xi1> -> tensor<2xf32>
 func.func @sequence_reduce(%x: tensor<2x3xf32>, %m: tensor<2x3xi1>) {

@@ -33,6 +33,18 @@ func.func @square(%x: vector<64xf32>) -> vector<64xf32> {
   return %y : vector<64xf32>
 }
 
+// Tests that functions of doubles go through f32, and instructions of doubles do not.
+// CHECK-LABEL: func.func @doubles(
+func.func @doubles(%x: vector<64xf64>) -> vector<64xf64> {
+  // CHECK: %[[ROOT:.*]] = math.sqrt {{.*}} : vector<64xf64>
+  // CHECK: arith.truncf %[[ROOT]] : vector<64xf64> to vector<64xf32>
+  // CHECK-NOT: math.exp
+  // CHECK: arith.extf {{.*}} : vector<64xf32> to vector<64xf64>
+  %a = math.sqrt %x : vector<64xf64>
+  %b = math.exp %a : vector<64xf64>
+  return %b : vector<64xf64>
+}
+
 // Tests that instructions stay as they are.
 // CHECK-LABEL: func.func @instructions(
 func.func @instructions(%x: vector<64xf32>) -> vector<64xf32> {
@@ -46,8 +58,8 @@ func.func @instructions(%x: vector<64xf32>) -> vector<64xf32> {
 }
 
 // -----
-func.func @refused(%x: vector<64xf64>) -> vector<64xf64> {
+func.func @refused(%x: vector<64xi64>) -> vector<64xi64> {
   // expected-error @+1 {{has no form without a library call}}
-  %y = math.sin %x : vector<64xf64>
-  return %y : vector<64xf64>
+  %y = math.ctpop %x : vector<64xi64>
+  return %y : vector<64xi64>
 }

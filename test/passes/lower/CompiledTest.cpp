@@ -283,6 +283,25 @@ const Case cases[] = {
         %u = rl.group_reduce max %s ids %g rows %r : tensor<4xf32>, tensor<4xi64>, tensor<4xi1> -> tensor<4xf32> %v = rl.batch_reduce sum %s rows %r : tensor<4xf32>, tensor<4xi1> -> tensor<f32>
         %w = rl.sequence_broadcast %s mask %m : tensor<4xf32>, tensor<4x5xi1> -> tensor<4x5xf32> return %s, %t, %u, %v, %w : tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, tensor<f32>, tensor<4x5xf32>)",
      0},
+    // Chunks of four of ten rows; the sums add up where they lie.
+    {"token_loop",
+     R"((%x: tensor<2x5x8xf32> {rl.name = "x"}, %y: tensor<2x5xi64> {rl.name = "l"}, %m: tensor<2x5xi1> {rl.name = "m"}) ->
+        (tensor<2x5xf32> {rl.name = "logprobs"}, tensor<2x5x8xf32> {rl.name = "scaled"}, tensor<33x8xf32> {rl.name = "sum"}, tensor<33x8xf32> {rl.name = "grad.w"}))",
+     R"(%w = rl.parameter "w" trained : tensor<33x8xf32>
+        %p, %dx, %s, %g = rl.token_loop %m : tensor<2x5xi1> tokens(%x, %y : tensor<2x5x8xf32>, tensor<2x5xi64>) whole(%w : tensor<33x8xf32>) chunk = 4
+            gives(tensor<2x5xf32>, tensor<2x5x8xf32>) sums(tensor<33x8xf32>, tensor<33x8xf32>) {
+        ^bb0(%xc: tensor<4x1x8xf32>, %yc: tensor<4x1xi64>, %wc: tensor<33x8xf32>):
+          %z = nn.contract "amk,nk->amn" %xc, %wc {rl.rows = "a"} : tensor<4x1x8xf32>, tensor<33x8xf32> -> tensor<4x1x33xf32>
+          %l, %h, %n = rl.token_logprobs %z, %yc : tensor<4x1x33xf32>, tensor<4x1xi64> -> tensor<4x1xf32>
+          %e = math.exp %z : tensor<4x1x33xf32>
+          %dxc = nn.contract "amn,nk->amk" %e, %wc {rl.rows = "a"} : tensor<4x1x33xf32>, tensor<33x8xf32> -> tensor<4x1x8xf32>
+          %sc = nn.contract "amn,amk->nk" %e, %xc {rl.rows = "a"} : tensor<4x1x33xf32>, tensor<4x1x8xf32> -> tensor<33x8xf32>
+          %gc = nn.contract "amk,amn->nk" %xc, %z {rl.rows = "a"} : tensor<4x1x8xf32>, tensor<4x1x33xf32> -> tensor<33x8xf32>
+          rl.yield %l, %dxc, %sc, %gc : tensor<4x1xf32>, tensor<4x1x8xf32>, tensor<33x8xf32>, tensor<33x8xf32>
+        }
+        %half = arith.constant dense<0.5> : tensor<33x8xf32> %t = arith.mulf %s, %half : tensor<33x8xf32>
+        return %p, %dx, %t, %g : tensor<2x5xf32>, tensor<2x5x8xf32>, tensor<33x8xf32>, tensor<33x8xf32>)",
+     0},
     // What is left of x after its mean is subtracted, and added again: single precision would give 0.
     {"doubles", R"((%x: tensor<3x8xf32> {rl.name = "x"}) -> (tensor<3x8xf32> {rl.name = "y"}, tensor<3x8xf32> {rl.name = "z"}))",
      R"(%d = arith.extf %x : tensor<3x8xf32> to tensor<3x8xf64> %t = arith.constant dense<1.0e-12> : tensor<3x8xf64>
