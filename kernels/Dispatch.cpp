@@ -12,6 +12,8 @@ namespace graft::kernels {
   void addTo(float *, const float *, int64_t);                                                                         \
   void gemm(int64_t, int64_t, int64_t, const float *, int64_t, int64_t, const float *, int64_t, int64_t, float *,      \
             int64_t, float, bool);                                                                                     \
+  void attentionForwardItem(const AttentionForward &, const AttentionRanges &, float *, int64_t, int64_t);             \
+  void attentionBackwardItem(const AttentionBackward &, const AttentionRanges &, float *, int64_t, int64_t);           \
   }
 GRAFT_DECLARE(baseline)
 GRAFT_DECLARE(v3)
@@ -20,9 +22,10 @@ GRAFT_DECLARE(v4)
 
 const VectorFunctions &vectorFunctions() {
   static constexpr VectorFunctions tables[] = {
-      {baseline::adamw, baseline::squaredNorm, baseline::addTo, baseline::gemm},
-      {v3::adamw, v3::squaredNorm, v3::addTo, v3::gemm},
-      {v4::adamw, v4::squaredNorm, v4::addTo, v4::gemm}};
+      {baseline::adamw, baseline::squaredNorm, baseline::addTo, baseline::gemm, baseline::attentionForwardItem,
+       baseline::attentionBackwardItem},
+      {v3::adamw, v3::squaredNorm, v3::addTo, v3::gemm, v3::attentionForwardItem, v3::attentionBackwardItem},
+      {v4::adamw, v4::squaredNorm, v4::addTo, v4::gemm, v4::attentionForwardItem, v4::attentionBackwardItem}};
   static const VectorFunctions &best = tables[isTargetAvailable("x86-64-v4")   ? 2
                                               : isTargetAvailable("x86-64-v3") ? 1
                                                                                : 0];

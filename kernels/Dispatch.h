@@ -9,6 +9,9 @@
 namespace graft::kernels {
 
 struct AdamWNumbers;
+struct AttentionBackward;
+struct AttentionForward;
+struct AttentionRanges;
 
 struct VectorFunctions {
   /// adamw.h
@@ -21,6 +24,11 @@ struct VectorFunctions {
   /// c[i, :] = or += alpha sum_k a[i, k] b[k, :], c's rows contiguous; Gemm.h, when there is no library.
   void (*gemm)(int64_t m, int64_t n, int64_t k, const float *a, int64_t aRow, int64_t aColumn, const float *b,
                int64_t bRow, int64_t bColumn, float *c, int64_t cRow, float alpha, bool accumulate);
+  /// One work item, the ranges of its sequence found; attention/attention.cpp.
+  void (*attentionForwardItem)(const AttentionForward &call, const AttentionRanges &ranges, float *scratch,
+                               int64_t batch, int64_t keyHead);
+  void (*attentionBackwardItem)(const AttentionBackward &call, const AttentionRanges &ranges, float *scratch,
+                                int64_t batch, int64_t keyHead);
 };
 
 /// For this CPU. Thread-safe.

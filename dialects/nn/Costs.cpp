@@ -290,41 +290,95 @@ ShardingRule RopeOp::getShardingRule() {
   return rule.take();
 }
 
-ShardingRule AttentionOp::getShardingRule() {
-  RuleBuilder rule(*this);
-  auto q = shapeOf(getQuery()), k = shapeOf(getKey()), v = shapeOf(getValue());
-  int b = rule.factor(q[0]), g = rule.factor(k[1]), r = rule.factor(q[1] / k[1]), s = rule.factor(q[2]);
+namespace {
+
+/// Factors of attention and of its gradient: operands and results in order, each with a letter for what it is.
+template <typename Op>
+ShardingRule attentionRule(Op op, Kind queries, ArrayRef<std::pair<Value, char>> operands, ArrayRef<char> results) {
+  RuleBuilder rule(op);
+  auto q = shapeOf(op.getQuery()), k = shapeOf(op.getKey()), v = shapeOf(op.getValue());
+  int b = rule.factor(q[0]), g = rule.factor(k[1]), r = rule.factor(q[1] / k[1], queries), s = rule.factor(q[2], queries);
   // The softmax stands between the sum over d and the result, so parts of that sum cannot be added up later.
   int d = rule.factor(q[3], Kind::MustReplicate), t = rule.factor(k[2], Kind::MustReplicate), e = rule.factor(v[3]);
   using Dims = SmallVector<SmallVector<int, 2>>;
+  auto dims = [&](char what) -> Dims {
+    switch (what) {
+    case 'q':
+      return {{b}, {g, r}, {s}, {d}};
+    case 'k':
+      return {{b}, {g}, {t}, {d}};
+    case 'v':
+      return {{b}, {g}, {t}, {e}};
+    case 'o':
+      return {{b}, {g, r}, {s}, {e}};
+    case 'l':
+      return {{b}, {g, r}, {s}};
+    case 'm':
+      return {{b}, {t}};
+    default:
+      return {{b}, {g, r}, {s}, {t}}; // bias
+    }
+  };
   unsigned next = 0;
-  auto operand = [&](Value value, const Dims &dims) {
+  for (auto [value, what] : operands) {
     if (!value)
-      return;
-    for (auto [i, factors] : llvm::enumerate(dims))
+      continue;
+    for (auto [i, factors] : llvm::enumerate(dims(what)))
       for (int factor : factors)
         rule.operand(next, static_cast<int64_t>(i), factor);
     ++next;
-  };
-  operand(getQuery(), {{b}, {g, r}, {s}, {d}});
-  operand(getKey(), {{b}, {g}, {t}, {d}});
-  operand(getValue(), {{b}, {g}, {t}, {e}});
-  operand(getKeyValid(), {{b}, {t}});
-  operand(getSegments(), {{b}, {t}});
-  operand(getBias(), {{b}, {g, r}, {s}, {t}});
-  for (auto [i, factors] : llvm::enumerate(Dims{{b}, {g, r}, {s}, {e}}))
-    for (int factor : factors)
-      rule.result(static_cast<int64_t>(i), factor);
+  }
+  for (auto [index, what] : llvm::enumerate(results))
+    for (auto [i, factors] : llvm::enumerate(dims(what)))
+      for (int factor : factors)
+        rule.result(static_cast<int64_t>(i), factor, static_cast<unsigned>(index));
   return rule.take();
 }
 
-Cost AttentionOp::getCost() {
-  // Two products over all (query, key) pairs; a causal mask lets half of them be skipped, which a peak counts as work
-  // not done.
-  auto q = shapeOf(getQuery()), v = shapeOf(getValue());
-  Cost cost = costFromRule(*this, ShardingRule{}, 0);
-  cost.flops = 2 * q[0] * q[1] * q[2] * v[2] * (q[3] + v[3]) / (getCausal() ? 2 : 1);
+/// `products` over all (query, key) pairs; a causal mask lets half of them be skipped, which a peak counts as work not
+/// done.
+template <typename Op> Cost attentionCost(Op op, int64_t overD, int64_t overE) {
+  auto q = shapeOf(op.getQuery()), v = shapeOf(op.getValue());
+  Cost cost = costFromRule(op, ShardingRule{}, 0);
+  cost.flops = 2 * q[0] * q[1] * q[2] * v[2] * (overD * q[3] + overE * v[3]) / (op.getCausal() ? 2 : 1);
   return cost;
+}
+
+} // namespace
+
+ShardingRule AttentionOp::getShardingRule() {
+  return attentionRule(*this, Kind::PassThrough,
+                       {{getQuery(), 'q'},
+                        {getKey(), 'k'},
+                        {getValue(), 'v'},
+                        {getKeyValid(), 'm'},
+                        {getSegments(), 'm'},
+                        {getBias(), 'b'}},
+                       {'o', 'l'});
+}
+
+/// dk and dv are sums over queries and their heads, which only a whole group has.
+ShardingRule AttentionGradientOp::getShardingRule() {
+  return attentionRule(*this, Kind::MustReplicate,
+                       {{getQuery(), 'q'},
+                        {getKey(), 'k'},
+                        {getValue(), 'v'},
+                        {getOutput(), 'o'},
+                        {getLse(), 'l'},
+                        {getCotangent(), 'o'},
+                        {getKeyValid(), 'm'},
+                        {getSegments(), 'm'}},
+                       {'q', 'k', 'v'});
+}
+
+Cost AttentionOp::getCost() {
+  return attentionCost(*this, 1, 1);
+}
+Cost AttentionGradientOp::getCost() {
+  return attentionCost(*this, 3, 2);
+}
+RecomputeClass AttentionGradientOp::getRecomputeClass() {
+  return RecomputeClass::Attention;
 }
 
 //===-- Costs of the rest -----------------------------------------------------------------------------------------===//

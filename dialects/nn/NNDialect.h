@@ -46,5 +46,10 @@ inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) {
 inline mlir::RankedTensorType typeOf(mlir::Value value) {
   return llvm::cast<mlir::RankedTensorType>(value.getType());
 }
+/// One value per row: the type without its last dimension.
+inline mlir::RankedTensorType rowType(mlir::Type type) {
+  auto tensor = llvm::cast<mlir::RankedTensorType>(type);
+  return tensor.getRank() == 0 ? tensor : tensor.clone(tensor.getShape().drop_back());
+}
 
 } // namespace graft::nn

@@ -326,13 +326,18 @@ def RopeOp : NNOp<"rope"> {
   let hasVerifier = 1;
 }
 
-def AttentionOp : NNOp<"attention", [AttrSizedOperandSegments]> {
+// One value per row of the query: its shape without the last dimension.
+class RowOf<string row, string tensor>
+    : TypesMatchWith<row # " must have the shape of " # tensor # " without the last dimension", tensor, row, "::graft::nn::rowType($_self)">;
+
+def AttentionOp : NNOp<"attention", [AttrSizedOperandSegments, RowOf<"lse", "query">]> {
   let summary = "scaled dot-product attention with grouped heads";
   let description = [{
     `softmax(softcap(scale q k^T) + bias, where allowed) v`, query head h reading key head `h / (Hq / Hkv)`.
     Shapes: q [B, Hq, S, D], k [B, Hkv, T, D], v [B, Hkv, T, E], result [B, Hq, S, E]. Query position i may read key position j when all of these hold:
     `causal`: j <= i + T - S; `window` w > 0: j > i + T - S - w (with `causal`), abs(i + T - S - j) < w (without);
     `key_valid` [B, T]: true at (b, j); `segments` [B, T] (S = T): equal at i and j. A query that may read nothing gives 0.
+    `lse` [B, Hq, S] is the log of the sum of the exponentials of the scores (-inf where there are none): the gradient reads it; it has none.
     `bias` [B, Hq, S, T] is added after the soft-cap `c tanh(x / c)` (`softcap` 0: none).
     1. Ranks and sizes agree as above; Hkv divides Hq.
     2. `window` and `softcap` are not negative; `scale` is finite.
@@ -342,12 +347,31 @@ def AttentionOp : NNOp<"attention", [AttrSizedOperandSegments]> {
   }];
   let arguments = (ins FloatTensor:$query, FloatTensor:$key, FloatTensor:$value, Optional<BooleanTensor>:$key_valid, Optional<IntegerTensor>:$segments,
       Optional<FloatTensor>:$bias, F64Attr:$scale, UnitAttr:$causal, DefaultValuedAttr<I64Attr, "0">:$window, DefaultValuedAttr<F64Attr, "0.0">:$softcap);
-  let results = (outs FloatTensor:$result);
+  let results = (outs FloatTensor:$result, FloatTensor:$lse);
   let assemblyFormat = [{
     $query `,` $key `,` $value (`valid` $key_valid^)? (`segments` $segments^)? (`bias` $bias^)? attr-dict `:`
-    functional-type(operands, results)
+    custom<AttentionTypes>(type($query), type($key), type($value), type($key_valid), type($segments), type($bias), type($result), type($lse))
   }];
   let hasVerifier = 1;
+}
+
+def AttentionGradientOp : NNOp<"attention_gradient", [AttrSizedOperandSegments, RowOf<"lse", "query">, AllTypesMatch<["query", "dquery"]>,
+    AllTypesMatch<["key", "dkey"]>, AllTypesMatch<["value", "dvalue"]>, AllTypesMatch<["output", "cotangent"]>]> {
+  let summary = "gradients of attention's query, key and value";
+  let description = [{
+    The vector-Jacobian product of `nn.attention` without bias (Dao et al. 2022, appendix B): of its operands, its result `output`, its
+    `lse` and the cotangent of the result. Operands and attributes are those of `nn.attention`, whose rules hold. Has no gradient itself.
+    Example:
+    `%dq, %dk, %dv = nn.attention_gradient %q, %k, %v, %o, %n, %g {causal, scale = 1.250000e-01 : f64} : tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x4x3x8xf32>`
+  }];
+  let arguments = (ins FloatTensor:$query, FloatTensor:$key, FloatTensor:$value, FloatTensor:$output, FloatTensor:$lse, FloatTensor:$cotangent,
+      Optional<BooleanTensor>:$key_valid, Optional<IntegerTensor>:$segments, F64Attr:$scale, UnitAttr:$causal,
+      DefaultValuedAttr<I64Attr, "0">:$window, DefaultValuedAttr<F64Attr, "0.0">:$softcap);
+  let results = (outs FloatTensor:$dquery, FloatTensor:$dkey, FloatTensor:$dvalue);
+  let assemblyFormat = [{
+    $query `,` $key `,` $value `,` $output `,` $lse `,` $cotangent (`valid` $key_valid^)? (`segments` $segments^)? attr-dict `:`
+    type($query) `,` type($key) `,` type($value) `,` type($output) (`,` type($key_valid)^)? (`,` `segments` type($segments)^)?
+  }];
 }
 
 #endif

@@ -41,9 +41,18 @@ Value spread(Build &b, Value row, Value like) {
   return b.broadcastAlong(row, nn::shapeOf(like), {lastAxis(like)});
 }
 
-Value attention(Build &b, nn::AttentionOp op) {
-  return nn::buildAttentionResult(b, op, nn::buildAttentionForm(b, op));
-}
+/// Attention that no kernel does: with a bias. The products and the softmax of its definition; lse has no reader then.
+struct DecomposeAttention final : OpRewritePattern<nn::AttentionOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(nn::AttentionOp op, PatternRewriter &rewriter) const override {
+    if (!op.getBias())
+      return rewriter.notifyMatchFailure(op, "there is a kernel for it");
+    Build b(rewriter, op.getLoc());
+    Value result = nn::buildAttentionResult(b, op, nn::buildAttentionForm(b, op));
+    rewriter.replaceOp(op, ValueRange{result, b.like(op.getLse(), 0)});
+    return success();
+  }
+};
 
 /// Softmax along another dimension than the last: turned so that it is the last.
 template <typename Op> Value turned(Build &b, Op op, Value mask, Value (*alongLast)(Build &, Value, Value)) {
@@ -243,7 +252,7 @@ struct DecomposeTokenLogprobs final : OpRewritePattern<rl::TokenLogprobsOp> {
 
 LogicalResult decompose(func::FuncOp function, bool onlyAttention) {
   RewritePatternSet patterns(function.getContext());
-  patterns.add<Decompose<nn::AttentionOp, attention>>(patterns.getContext());
+  patterns.add<DecomposeAttention>(patterns.getContext());
   if (!onlyAttention)
     patterns.add<Decompose<nn::SoftmaxOp, softmax>, Decompose<nn::LogSoftmaxOp, logSoftmax>,
                  Decompose<nn::RMSNormOp, rmsNorm>, Decompose<nn::LayerNormOp, layerNorm>, Decompose<nn::RopeOp, rope>,

@@ -74,7 +74,7 @@ public:
   schema::Operand operand(const Access &access, llvm::ArrayRef<int64_t> space, schema::Access mode);
   void copy(const Access &to, const Access &from, llvm::ArrayRef<int64_t> shape, const std::string &origin);
   void fillZero(const Place &place, llvm::ArrayRef<int64_t> shape, const std::string &origin);
-  /// Appends; operand() and use() have extended the lifetimes of the buffers that the instruction reads and writes.
+  /// Appends, and extends the lifetimes of the buffers that the instruction reads and writes to it.
   template <typename T>
   schema::InstructionT &append(T operation, const std::string &origin, const std::string &category);
   /// Marks a use of the buffer at the time of the next instruction.
@@ -87,6 +87,21 @@ public:
   int entryIndex() const { return entry_; }
 
 private:
+  // Copies may have been appended between the making of one operand and the next.
+  void useOperands(const std::vector<schema::Operand> &operands) {
+    for (const schema::Operand &operand : operands)
+      use(static_cast<int>(operand.buffer()));
+  }
+  void useOperands(const schema::KernelCallT &call) { useOperands(call.operands); }
+  void useOperands(const schema::HostCallT &call) { useOperands(call.operands); }
+  void useOperands(const schema::CopyT &copy) { useOperands({*copy.dst, *copy.src}); }
+  void useOperands(const schema::FillT &fill) { useOperands({*fill.dst}); }
+  void useOperands(const schema::RowLoopT &loop) { useOperands({*loop.mask, *loop.indices}); }
+  void useOperands(const schema::MoveRowsT &move) { useOperands({*move.indices, *move.from, *move.to}); }
+  void useOperands(const schema::GemmT &gemm) {
+    for (const auto *matrix : {&gemm.a, &gemm.b, &gemm.c})
+      use(static_cast<int>((*matrix)->buffer));
+  }
   Access strided(const Place &place, const Index &index, size_t spaceRank) const;
 
   schema::ProgramT &program_;
@@ -100,6 +115,7 @@ private:
 template <typename T>
 schema::InstructionT &EntryBuilder::append(T operation, const std::string &origin, const std::string &category) {
   auto instruction = std::make_unique<schema::InstructionT>();
+  useOperands(operation);
   instruction->operation.Set(std::move(operation));
   instruction->origin = origin;
   instruction->category = category;

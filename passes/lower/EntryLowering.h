@@ -41,6 +41,8 @@ private:
   mlir::LogicalResult emitScatter(nn::ScatterAddOp op);
   mlir::LogicalResult emitElements(mlir::Operation *op, llvm::StringRef function, mlir::Value wide, mlir::Value indices, mlir::Value narrow, int64_t axis,
                              bool scatters);
+  mlir::LogicalResult emitAttention(nn::AttentionOp op);
+  mlir::LogicalResult emitAttention(nn::AttentionGradientOp op);
   void emitProductOf(nn::ContractOp op);
   void hostCall(mlir::Operation *op, llvm::StringRef function, std::initializer_list<schema::Operand> operands,
                 std::vector<int64_t> ints);

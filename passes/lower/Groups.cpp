@@ -130,7 +130,7 @@ std::optional<Role> GroupBuilder::classify(Operation *op) {
   if (nn::isElementwise(op))
     return isVirtual(op) ? Role::Virtual : Role::Member;
   if (isa<nn::ContractOp, nn::ConcatOp, nn::PadOp, nn::GatherOp, nn::ScatterAddOp, nn::GatherElementsOp,
-          nn::ScatterElementsAddOp, rl::TokenLoopOp>(op))
+          nn::ScatterElementsAddOp, nn::AttentionOp, nn::AttentionGradientOp, rl::TokenLoopOp>(op))
     return Role::Library;
   return std::nullopt;
 }

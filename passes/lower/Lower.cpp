@@ -203,6 +203,10 @@ LogicalResult EntryLowering::emit(Operation *op) {
   }
   if (auto contract = dyn_cast<nn::ContractOp>(op))
     return emitProductOf(contract), success();
+  if (auto attention = dyn_cast<nn::AttentionOp>(op))
+    return emitAttention(attention);
+  if (auto gradient = dyn_cast<nn::AttentionGradientOp>(op))
+    return emitAttention(gradient);
   if (auto loop = dyn_cast<rl::TokenLoopOp>(op))
     return emitLoop(loop);
   if (auto concat = dyn_cast<nn::ConcatOp>(op))

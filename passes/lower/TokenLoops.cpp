@@ -46,7 +46,6 @@ void EntryLowering::moveRows(const schema::Operand &indices, const Access &all, 
   auto chunkMode = scatter ? schema::Access::Read : schema::Access::Write;
   schema::Operand wide = entry_.operand({all.buffer, all.offset, denseStrides(rows)}, rows, allMode);
   schema::Operand narrow = entry_.operand({chunk.buffer, chunk.offset, denseStrides(chunkRows)}, chunkRows, chunkMode);
-  entry_.use(static_cast<int>(indices.buffer()));
   schema::MoveRowsT move;
   move.indices = std::make_unique<schema::Operand>(indices.buffer(), schema::Access::Read, indices.byte_offset(),
                                                    indices.extent());
@@ -114,7 +113,6 @@ LogicalResult EntryLowering::emitLoop(rl::TokenLoopOp op) {
   }
   auto indexType = RankedTensorType::get({chunk}, IntegerType::get(op.getContext(), 64));
   Place indexPlace = entry_.newBuffer(indexType, "rows", originOf(op));
-  entry_.use(mask.buffer());
   schema::Operand indices = entry_.operand({indexPlace.buffer, 0, {1}}, {chunk}, schema::Access::Write);
 
   auto begin = static_cast<size_t>(entry_.time());

@@ -1,5 +1,6 @@
 #include "runtime/exec/HostCalls.h"
 
+#include "kernels/attention/attention.h"
 #include "kernels/gather/gather.h"
 
 namespace graft {
@@ -13,11 +14,11 @@ kernels::RowsShape rowsShape(Ints i) {
 kernels::ElementsShape elementsShape(Ints i) {
   return {i[0], i[1], i[2], i[3], i[4]};
 }
-const float *input(void *const *operands, int i) {
-  return static_cast<const float *>(operands[i]);
+const float *input(const HostArguments &a, int i) {
+  return static_cast<const float *>(a.operands[i]);
 }
-float *output(void *const *operands, int i) {
-  return static_cast<float *>(operands[i]);
+float *output(const HostArguments &a, int i) {
+  return static_cast<float *>(a.operands[i]);
 }
 
 int64_t first(Ints i) {
@@ -30,27 +31,75 @@ int64_t third(Ints i) {
   return i[2];
 } // what indices must stay below
 
+// --- Attention: ints and operands in the order of HostFunctions.h
+
+kernels::AttentionShape attentionShape(const HostArguments &a) {
+  Ints i = a.ints;
+  return {i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7] != 0, i[8], i[11] != 0, a.floats[0], a.floats[1]};
+}
+kernels::AttentionMasks attentionMasks(const HostArguments &a, int first) {
+  return {a.ints[9] ? static_cast<const uint8_t *>(a.operands[first]) : nullptr,
+          a.ints[10] ? a.operands[first + 1] : nullptr, a.ints[10]};
+}
+/// Strides of array number `which`.
+kernels::HeadStrides strides(Ints i, size_t which) {
+  return {i[12 + 3 * which], i[13 + 3 * which], i[14 + 3 * which]};
+}
+kernels::HeadsIn heads(const HostArguments &a, int operand, size_t which) {
+  return {input(a, operand), strides(a.ints, which)};
+}
+kernels::HeadsOut headsOut(const HostArguments &a, int operand, size_t which) {
+  return {output(a, operand), strides(a.ints, which)};
+}
+
+int64_t attentionItems(Ints i) {
+  return i[0] * i[2];
+}
+int64_t forwardScratch(const HostArguments &a) {
+  return kernels::attentionForwardScratch(attentionShape(a));
+}
+int64_t backwardScratch(const HostArguments &a) {
+  return kernels::attentionBackwardScratch(attentionShape(a));
+}
+int64_t attentionForward(const HostArguments &a, int64_t begin, int64_t end) {
+  kernels::attentionForward({attentionShape(a), attentionMasks(a, 3), heads(a, 0, 0), heads(a, 1, 1), heads(a, 2, 2),
+                             headsOut(a, 5, 3), output(a, 6)},
+                            a.scratch, begin, end);
+  return -1;
+}
+int64_t attentionBackward(const HostArguments &a, int64_t begin, int64_t end) {
+  kernels::attentionBackward({attentionShape(a), attentionMasks(a, 6), heads(a, 0, 0), heads(a, 1, 1), heads(a, 2, 2),
+                              heads(a, 3, 3), heads(a, 4, 4), input(a, 5), headsOut(a, 8, 5), headsOut(a, 9, 6),
+                              headsOut(a, 10, 7)},
+                             a.scratch, begin, end);
+  return -1;
+}
+
 constexpr HostKernel table[] = {
     {"gather_rows", first, 1,
-     [](Ints i, void *const *p, int64_t begin, int64_t end) {
-       return kernels::gatherRows(rowsShape(i), p[0], input(p, 1), output(p, 2), begin, end);
+     [](const HostArguments &a, int64_t begin, int64_t end) {
+       return kernels::gatherRows(rowsShape(a.ints), a.operands[0], input(a, 1), output(a, 2), begin, end);
      },
      third},
     {"scatter_add_rows", second, 16,
-     [](Ints i, void *const *p, int64_t begin, int64_t end) {
-       return kernels::scatterAddRows(rowsShape(i), p[0], input(p, 1), output(p, 2), i[5] != 0, begin, end);
+     [](const HostArguments &a, int64_t begin, int64_t end) {
+       return kernels::scatterAddRows(rowsShape(a.ints), a.operands[0], input(a, 1), output(a, 2), a.ints[5] != 0,
+                                      begin, end);
      },
      third},
     {"gather_elements", first, 1,
-     [](Ints i, void *const *p, int64_t begin, int64_t end) {
-       return kernels::gatherElements(elementsShape(i), p[0], input(p, 1), output(p, 2), begin, end);
+     [](const HostArguments &a, int64_t begin, int64_t end) {
+       return kernels::gatherElements(elementsShape(a.ints), a.operands[0], input(a, 1), output(a, 2), begin, end);
      },
      third},
     {"scatter_add_elements", first, 1,
-     [](Ints i, void *const *p, int64_t begin, int64_t end) {
-       return kernels::scatterAddElements(elementsShape(i), p[0], input(p, 1), output(p, 2), i[5] != 0, begin, end);
+     [](const HostArguments &a, int64_t begin, int64_t end) {
+       return kernels::scatterAddElements(elementsShape(a.ints), a.operands[0], input(a, 1), output(a, 2),
+                                          a.ints[5] != 0, begin, end);
      },
      third},
+    {"attention_forward", attentionItems, 1, attentionForward, nullptr, forwardScratch},
+    {"attention_backward", attentionItems, 1, attentionBackward, nullptr, backwardScratch},
 };
 } // namespace
 

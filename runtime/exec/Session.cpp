@@ -5,6 +5,7 @@
 #include "runtime/program/Instructions.h"
 #include "runtime/program/Layout.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <system_error>
@@ -111,7 +112,7 @@ Status Session::State::startWorkers() {
       library->useOneThread();
   });
   planner.emplace(library, threads);
-  workers.emplace(Workers{*pool, {}, {}});
+  workers.emplace(Workers{*pool, {}, {}, {}});
   for (int i = 0; i < threads; ++i)
     workers->gemm.push_back(planner->makeWorkspace());
   return Status::ok();
@@ -152,6 +153,23 @@ Status Session::State::prepareEntry(unsigned index, const StepMaker &maker) {
   return Status::ok();
 }
 
+/// Scratch of the steps, touched by its worker like everything else.
+Status Session::State::prepareScratch() {
+  int64_t bytes = 0;
+  for (const PreparedEntry &entry : entries)
+    for (const TimedStep &timed : entry.steps)
+      bytes = std::max(bytes, timed.step->scratchBytes());
+  for (int i = 0; i < pool->workers(); ++i) {
+    GRAFT_ASSIGN_OR_RETURN(HostBlock block, HostBlock::allocate(static_cast<size_t>(bytes), "a worker's scratch"));
+    workers->scratch.push_back(std::move(block));
+  }
+  pool->parallel([&](int worker) {
+    HostBlock &block = workers->scratch[static_cast<size_t>(worker)];
+    std::fill_n(block.data(), block.size(), uint8_t(0));
+  });
+  return Status::ok();
+}
+
 Status Session::State::prepare() {
   Blocks blocks{arena.data(), parameterBlock.data(), gradientBlock.data(), nullptr};
   if (root().constants())
@@ -163,6 +181,8 @@ Status Session::State::prepare() {
     touchPages();
     for (unsigned i = 0; i < entries.size() && status.isOk(); ++i)
       status = prepareEntry(i, maker);
+    if (status.isOk())
+      status = prepareScratch();
   });
   GRAFT_RETURN_IF_ERROR(std::move(status));
   auto floats = [](HostBlock &block) { return reinterpret_cast<float *>(block.data()); };

@@ -65,6 +65,7 @@ struct Session::State {
   Status startWorkers();
   Status prepare();
   Status prepareEntry(unsigned index, const StepMaker &maker);
+  Status prepareScratch();
   void touchPages();
 
   Result<std::pair<HostBlock *, int64_t>> locate(Block block, int parameter);

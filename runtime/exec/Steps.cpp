@@ -16,21 +16,24 @@ namespace {
 // Below this many bytes, waking the others takes longer than the work.
 constexpr int64_t serialBytes = 16 * 1024;
 
-/// Calls f(begin, end) on every worker with its share, or once with everything when the work is small.
-template <typename F> void split(Workers &workers, int64_t units, int64_t grain, bool small, const F &f) {
+/// Calls f(worker, begin, end) on every worker with its share, or on worker 0 with everything when the work is small.
+template <typename F> void splitByWorker(Workers &workers, int64_t units, int64_t grain, bool small, const F &f) {
   if (units == 0)
     return;
   if (small || workers.pool.workers() == 1)
-    return f(int64_t(0), units);
+    return f(0, int64_t(0), units);
   workers.pool.parallel([&](int worker) {
     Share share = shareOf(units, worker, workers.pool.workers(), grain);
     if (share.begin < share.end)
-      f(share.begin, share.end);
+      f(worker, share.begin, share.end);
   });
 }
+template <typename F> void split(Workers &workers, int64_t units, int64_t grain, bool small, const F &f) {
+  splitByWorker(workers, units, grain, small, [&](int, int64_t begin, int64_t end) { f(begin, end); });
+}
 
-std::vector<int64_t> toVector(const flatbuffers::Vector<int64_t> *values) {
-  return values ? std::vector<int64_t>(values->begin(), values->end()) : std::vector<int64_t>();
+template <typename T> std::vector<T> toVector(const flatbuffers::Vector<T> *values) {
+  return values ? std::vector<T>(values->begin(), values->end()) : std::vector<T>();
 }
 
 class KernelStep final : public Step {
@@ -144,13 +147,16 @@ private:
 
 class HostStep final : public Step {
 public:
-  HostStep(const HostKernel &kernel, std::vector<int64_t> ints, std::vector<void *> operands, bool small)
-      : kernel_(kernel), ints_(std::move(ints)), operands_(std::move(operands)), small_(small) {}
+  HostStep(const HostKernel &kernel, std::vector<int64_t> ints, std::vector<float> floats, std::vector<void *> operands,
+           bool small)
+      : kernel_(kernel), ints_(std::move(ints)), floats_(std::move(floats)), operands_(std::move(operands)),
+        small_(small) {}
   Status run(Workers &workers) const override {
     constexpr int64_t none = std::numeric_limits<int64_t>::max();
     std::atomic<int64_t> firstBad = none;
-    split(workers, kernel_.units(ints_), kernel_.grain, small_, [&](int64_t begin, int64_t end) {
-      int64_t bad = kernel_.run(ints_, operands_.data(), begin, end);
+    splitByWorker(workers, kernel_.units(ints_), kernel_.grain, small_, [&](int worker, int64_t begin, int64_t end) {
+      void *scratch = kernel_.scratch ? workers.scratch[static_cast<size_t>(worker)].data() : nullptr;
+      int64_t bad = kernel_.run(arguments(scratch), begin, end);
       for (int64_t seen = firstBad; bad >= 0 && bad < seen && !firstBad.compare_exchange_weak(seen, bad);)
         ;
     });
@@ -161,10 +167,17 @@ public:
                                           " at position " + std::to_string(firstBad) + " is not in [0, " +
                                           std::to_string(kernel_.limit(ints_)) + ")");
   }
+  int64_t scratchBytes() const override {
+    bool needsSome = kernel_.scratch && kernel_.units(ints_) > 0;
+    return needsSome ? kernel_.scratch(arguments(nullptr)) : 0;
+  }
 
 private:
+  HostArguments arguments(void *scratch) const { return {ints_, floats_, operands_.data(), scratch}; }
+
   const HostKernel &kernel_;
   std::vector<int64_t> ints_;
+  std::vector<float> floats_;
   std::vector<void *> operands_;
   bool small_;
 };
@@ -229,8 +242,8 @@ public:
       return Status::error(Code::Internal,
                            "host function '" + call.function()->str() + "' is declared but not defined");
     int64_t bytes = call.operands()->Get(1)->extent();
-    return own(
-        std::make_unique<HostStep>(*kernel, toVector(call.ints()), addresses(call.operands()), bytes < serialBytes));
+    return own(std::make_unique<HostStep>(*kernel, toVector(call.ints()), toVector(call.floats()),
+                                          addresses(call.operands()), bytes < serialBytes));
   }
 
 private:

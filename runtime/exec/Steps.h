@@ -5,6 +5,7 @@
 
 #include "kernels/gemm/Gemm.h"
 #include "runtime/base/Status.h"
+#include "runtime/device/cpu/Memory.h"
 #include "runtime/device/cpu/WorkerPool.h"
 #include "runtime/exec/KernelObject.h"
 #include "runtime/program/Program.h"
@@ -35,6 +36,7 @@ struct Pass {
 struct Workers {
   WorkerPool &pool;
   std::vector<kernels::GemmWorkspace> gemm; ///< one per worker
+  std::vector<HostBlock> scratch;           ///< one per worker, as large as any step's scratchBytes
   Pass pass;
 };
 
@@ -43,6 +45,8 @@ public:
   virtual ~Step() = default;
   /// On worker 0, within WorkerPool::drive. Range or Failed errors; the entry's arena is garbage then.
   virtual Status run(Workers &workers) const = 0;
+  /// What each worker must have in Workers::scratch.
+  virtual int64_t scratchBytes() const { return 0; }
 };
 
 /// A RowLoop: begin(), then the body as long as next() says so. The steps of the body follow it.

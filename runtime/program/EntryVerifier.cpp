@@ -287,10 +287,14 @@ private:
     if (!function)
       return faults_.add(Code::Unsupported, place_,
                          "calls '" + escaped(call.function()->string_view()) + "', which this runtime does not have");
-    if (sizeOf(call.operands()) != function->operands || sizeOf(call.ints()) != function->ints || sizeOf(call.floats()))
+    if (sizeOf(call.operands()) != function->operands || sizeOf(call.ints()) != function->ints ||
+        sizeOf(call.floats()) != function->floats)
       return fault("does not pass the operands and numbers that '" + std::string(function->name) + "' takes");
     std::vector<int64_t> ints(call.ints()->begin(), call.ints()->end());
-    auto extents = function->extents(ints);
+    std::vector<float> floats;
+    if (call.floats())
+      floats.assign(call.floats()->begin(), call.floats()->end());
+    auto extents = function->extents(ints, floats);
     if (!extents)
       return fault("passes impossible numbers to '" + std::string(function->name) + "'");
     for (unsigned i = 0; i < function->operands; ++i)

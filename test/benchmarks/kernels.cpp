@@ -1,9 +1,10 @@
-// kernel_benchmark [THREADS]: GFLOP/s of the products of one SmolLM2 step (16 x 102 tokens), GB/s of AdamW, norm and
-// copies.
+// kernel_benchmark [THREADS [PART]]: GFLOP/s of the products of one SmolLM2 step (16 x 102 tokens) and of attention's
+// causal work, GB/s of AdamW, norm and copies. PART: `products`, `attention` or `streams` alone.
 //
 // Best of a few repetitions. Machines are shared: compare only lines of one run.
 #include "kernels/Dispatch.h"
 #include "kernels/adamw/adamw.h"
+#include "kernels/attention/attention.h"
 #include "kernels/copy/copy.h"
 #include "kernels/gemm/Gemm.h"
 #include "kernels/squared_norm/squared_norm.h"
@@ -14,6 +15,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 #include <vector>
 
 using namespace graft;
@@ -78,6 +80,75 @@ void measure(const Product &p, WorkerPool &pool, std::shared_ptr<const MatrixLib
   std::printf("%-24s %7.1f GFLOP/s %9.3f ms\n", p.name, flops / seconds / 1e9, seconds * 1e3);
 }
 
+// --- Attention -------------------------------------------------------------------------------------------------------
+
+struct AttentionCase {
+  const char *name;
+  int64_t batch, positions, queryHeads, keyHeads, dim;
+};
+const AttentionCase attentionCases[] = {{"16 x 102, 9/3, d64", 16, 102, 9, 3, 64},
+                                        {"8 x 256, 9/3, d64", 8, 256, 9, 3, 64},
+                                        {"2 x 2048, 9/3, d64", 2, 2048, 9, 3, 64},
+                                        {"4 x 64, 12/12, d64", 4, 64, 12, 12, 64},
+                                        {"2 x 512, 16/8, d128", 2, 512, 16, 8, 128}};
+
+/// Runs f(begin, end, scratch) on every worker's share of the work items; prints GFLOP/s of `products` products of
+/// [S, dim] by [dim, S] (forward 2, backward 5), of which half, and the diagonal, is causal.
+template <typename F>
+void measureAttention(const AttentionCase &c, const char *what, int products, WorkerPool &pool, int64_t units,
+                      int64_t scratchBytes, F f) {
+  auto floats = static_cast<size_t>(scratchBytes) / sizeof(float) + 16;
+  std::vector<std::vector<float>> scratch(static_cast<size_t>(pool.workers()), std::vector<float>(floats));
+  double seconds = 0;
+  pool.drive([&] {
+    seconds = bestSeconds([&] {
+      pool.parallel([&](int worker) {
+        Share share = shareOf(units, worker, pool.workers(), 1);
+        float *memory = scratch[static_cast<size_t>(worker)].data();
+        f(share.begin, share.end, memory + (64 - reinterpret_cast<uintptr_t>(memory) % 64) % 64 / 4);
+      });
+    });
+  });
+  double pairs = double(c.batch * c.queryHeads) * double(c.positions) * double(c.positions + 1) / 2;
+  std::printf("%-19s %s %7.1f GFLOP/s %9.3f ms\n", c.name, what, 2 * products * pairs * double(c.dim) / seconds / 1e9,
+              seconds * 1e3);
+}
+
+/// Layout [batch, positions, heads, dim], as projections leave it.
+void measure(const AttentionCase &c, WorkerPool &pool) {
+  AttentionShape shape{c.batch, c.queryHeads, c.keyHeads, c.positions, c.positions, c.dim,
+                       c.dim,   true,         0,          false,       0.125f,      0};
+  HeadStrides wide{c.positions * c.queryHeads * c.dim, c.dim, c.queryHeads * c.dim};
+  HeadStrides narrow{c.positions * c.keyHeads * c.dim, c.dim, c.keyHeads * c.dim};
+  auto array = [&](const HeadStrides &strides, unsigned seed) {
+    std::vector<float> values(static_cast<size_t>(c.batch * strides.batch));
+    for (float &value : values)
+      value = float((seed = seed * 1664525 + 1013904223) >> 8) / float(1 << 23) - 1;
+    return values;
+  };
+  auto q = array(wide, 1), k = array(narrow, 2), v = array(narrow, 3), dOut = array(wide, 4);
+  auto o = q, dq = q, dk = k, dv = v;
+  std::vector<float> lse(static_cast<size_t>(c.batch * c.queryHeads * c.positions));
+  AttentionForward forward{shape,     {}, {q.data(), wide}, {k.data(), narrow}, {v.data(), narrow}, {o.data(), wide},
+                           lse.data()};
+  AttentionBackward backward{shape,
+                             {},
+                             {q.data(), wide},
+                             {k.data(), narrow},
+                             {v.data(), narrow},
+                             {o.data(), wide},
+                             {dOut.data(), wide},
+                             lse.data(),
+                             {dq.data(), wide},
+                             {dk.data(), narrow},
+                             {dv.data(), narrow}};
+  measureAttention(c, "fwd", 2, pool, attentionUnits(shape), attentionForwardScratch(shape),
+                   [&](int64_t begin, int64_t end, void *scratch) { attentionForward(forward, scratch, begin, end); });
+  measureAttention(
+      c, "bwd", 5, pool, attentionUnits(shape), attentionBackwardScratch(shape),
+      [&](int64_t begin, int64_t end, void *scratch) { attentionBackward(backward, scratch, begin, end); });
+}
+
 /// Runs f(begin, end) on every worker's share; prints GB/s.
 template <typename F> void stream(const char *name, WorkerPool &pool, int64_t items, double bytes, F f) {
   double seconds = 0;
@@ -91,20 +162,8 @@ template <typename F> void stream(const char *name, WorkerPool &pool, int64_t it
   });
   std::printf("%-24s %7.1f GB/s    %9.3f ms\n", name, bytes / seconds / 1e9, seconds * 1e3);
 }
-} // namespace
 
-int main(int argc, char **argv) {
-  int threads = argc > 1 ? std::atoi(argv[1]) : defaultThreadCount();
-  auto library = MatrixLibrary::open();
-  std::printf("%s, %d threads\n", library.isOk() ? (*library)->version().c_str() : "built-in loops", threads);
-  std::shared_ptr<const MatrixLibrary> opened = library.isOk() ? *library : nullptr;
-  WorkerPool pool(std::max(1, threads), [&](int) {
-    if (opened)
-      opened->useOneThread();
-  });
-  for (const Product &product : products)
-    measure(product, pool, opened);
-
+void measureStreams(WorkerPool &pool) {
   const int64_t count = 32 << 20;
   std::vector<float> p(count, 0.1f), g(count, 0.01f), m(count), v(count);
   AdamWNumbers numbers = adamwNumbers(1e-6, 0.9, 0.95, 1e-8, 0.1, 1, 1);
@@ -124,4 +183,25 @@ int main(int argc, char **argv) {
   StridedCopy transpose(4, square, across, down);
   stream("transpose, 8 B", pool, transpose.units(), 8.0 * 1536 * 1632,
          [&](int64_t begin, int64_t end) { transpose.run(p.data(), g.data(), begin, end); });
+}
+} // namespace
+
+int main(int argc, char **argv) {
+  int threads = argc > 1 ? std::atoi(argv[1]) : defaultThreadCount();
+  auto library = MatrixLibrary::open();
+  std::printf("%s, %d threads\n", library.isOk() ? (*library)->version().c_str() : "built-in loops", threads);
+  std::shared_ptr<const MatrixLibrary> opened = library.isOk() ? *library : nullptr;
+  WorkerPool pool(std::max(1, threads), [&](int) {
+    if (opened)
+      opened->useOneThread();
+  });
+  std::string_view part = argc > 2 ? argv[2] : "";
+  for (const Product &product : products)
+    if (part.empty() || part == "products")
+      measure(product, pool, opened);
+  for (const AttentionCase &c : attentionCases)
+    if (part.empty() || part == "attention")
+      measure(c, pool);
+  if (part.empty() || part == "streams")
+    measureStreams(pool);
 }

@@ -75,6 +75,18 @@ Value buildAttentionResult(Build &b, AttentionOp op, const AttentionForm &form) 
 
 FailureOr<SmallVector<Value>> AttentionOp::buildVJP(OpBuilder &builder, ValueRange g, ArrayRef<bool> wanted) {
   Build b(builder, getLoc());
+  if (g[1])
+    return emitOpError() << "the gradient of lse is not supported";
+  if (!getBias()) {
+    auto op = AttentionGradientOp::create(builder, getLoc(), getQuery(), getKey(), getValue(), getResult(), getLse(), g[0],
+                                          getKeyValid(), getSegments(), getScaleAttr(), getCausalAttr(), getWindowAttr(),
+                                          getSoftcapAttr());
+    SmallVector<Value> gradients(getNumOperands());
+    for (unsigned i = 0; i < 3; ++i)
+      if (wanted[i])
+        gradients[i] = op->getResult(i);
+    return gradients;
+  }
   Sizes n(*this);
   AttentionForm form = buildAttentionForm(b, *this);
   Value p = form.probabilities, go = b.reshape(g[0], {n.B, n.G, n.R, n.S, shapeOf(getValue())[3]});
@@ -93,6 +105,10 @@ FailureOr<SmallVector<Value>> AttentionOp::buildVJP(OpBuilder &builder, ValueRan
     if (!want)
       value = {};
   return out;
+}
+
+FailureOr<SmallVector<Value>> AttentionGradientOp::buildVJP(OpBuilder &, ValueRange, ArrayRef<bool>) {
+  return emitOpError() << "has no gradient itself";
 }
 
 } // namespace graft::nn

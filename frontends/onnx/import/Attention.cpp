@@ -163,9 +163,11 @@ void attention(Call &c) {
   // nn.attention aligns the last query with the last key, ONNX the first with the first after the past.
   bool aligned = !s.causal || o.past == o.T - o.S;
   if (!mask && aligned && !s.precision && !wantsScores) {
-    out = nn::AttentionOp::create(
-        c.b.builder, c.b.loc, typeOf(o.query).clone({o.batch, o.heads, o.S, shapeOf(o.value)[3]}), o.query, o.key,
-        o.value, Value(), Value(), Value(), llvm::APFloat(s.scale), s.causal, 0, llvm::APFloat(s.softcap));
+    out = nn::AttentionOp::create(c.b.builder, c.b.loc,
+                                  typeOf(o.query).clone({o.batch, o.heads, o.S, shapeOf(o.value)[3]}),
+                                  nn::rowType(o.query.getType()), o.query, o.key, o.value, Value(), Value(), Value(),
+                                  llvm::APFloat(s.scale), s.causal, 0, llvm::APFloat(s.softcap))
+              .getResult();
   } else {
     Written written = writtenOut(c, o, s, mask);
     out = written.result;

@@ -1,5 +1,6 @@
 #include "runtime/exec/Session.h"
 
+#include "kernels/attention/attention.h"
 #include "runtime/exec/HostCalls.h"
 #include "runtime/program/HostFunctions.h"
 #include "runtime/program/ProgramFile.h"
@@ -363,6 +364,101 @@ TEST(SessionErrors, ThreadsFromTheEnvironmentAreChecked) {
 TEST(HostCalls, AreAllDefined) {
   for (const HostFunction &function : hostFunctions())
     EXPECT_NE(findHostKernel(function.name), nullptr) << function.name;
+}
+
+// --- Attention as a program calls it
+
+/// Inputs and outputs of test::attentionProgram.
+struct Attend {
+  std::vector<float> q = wave(2 * 128 * 64, 0.7f), dOut = wave(2 * 128 * 64, 1.1f), k = wave(2 * 128 * 32, 0.3f),
+                     v = wave(2 * 128 * 32, 0.9f);
+  std::vector<uint8_t> valid = std::vector<uint8_t>(256, 1);
+  std::vector<int64_t> segments = std::vector<int64_t>(256);
+  std::vector<float> o = zeros(q), dq = zeros(q), dk = zeros(k), dv = zeros(k), lse = std::vector<float>(1024);
+
+  Attend() {
+    for (size_t i = 0; i < 256; ++i)
+      segments[i] = int64_t(i % 128 / 50) << 33; // differ beyond 32 bits
+    std::fill_n(valid.data() + 240, 16, uint8_t(0));
+  }
+  static std::vector<float> wave(size_t count, float speed) {
+    std::vector<float> values(count);
+    for (size_t i = 0; i < count; ++i)
+      values[i] = 2 * std::sin(speed * float(i % 9973));
+    return values;
+  }
+  static std::vector<float> zeros(const std::vector<float> &like) { return std::vector<float>(like.size()); }
+
+  Status run(Session &session) {
+    const std::vector<int64_t> wide = {2, 128, 4, 16}, narrow = {2, 128, 2, 16}, rows = {2, 128};
+    return session.run("attend",
+                       {{"q", {q.data(), DType::F32, wide}},
+                        {"k", {k.data(), DType::F32, narrow}},
+                        {"v", {v.data(), DType::F32, narrow}},
+                        {"dout", {dOut.data(), DType::F32, wide}},
+                        {"valid", {valid.data(), DType::Bool, rows}},
+                        {"segments", {segments.data(), DType::I64, rows}}},
+                       {{"o", {o.data(), DType::F32, wide}},
+                        {"dq", {dq.data(), DType::F32, wide}},
+                        {"dk", {dk.data(), DType::F32, narrow}},
+                        {"dv", {dv.data(), DType::F32, narrow}},
+                        {"lse", {lse.data(), DType::F32, {2, 4, 128}}}});
+  }
+
+  void reference() {
+    kernels::AttentionShape shape{2, 4, 2, 128, 128, 16, 16, true, 100, false, 0.25f, 5};
+    kernels::AttentionMasks masks{valid.data(), segments.data(), 8};
+    kernels::HeadStrides wide{128 * 64, 16, 64}, narrow{128 * 32, 16, 32};
+    kernels::HeadsIn qIn{q.data(), wide}, kIn{k.data(), narrow}, vIn{v.data(), narrow};
+    kernels::attentionForwardReference({shape, masks, qIn, kIn, vIn, {o.data(), wide}, lse.data()});
+    kernels::attentionBackwardReference({shape,
+                                         masks,
+                                         qIn,
+                                         kIn,
+                                         vIn,
+                                         {o.data(), wide},
+                                         {dOut.data(), wide},
+                                         lse.data(),
+                                         {dq.data(), wide},
+                                         {dk.data(), narrow},
+                                         {dv.data(), narrow}});
+  }
+};
+
+Attend attend(int threads) {
+  schema::ProgramT sample = test::attentionProgram();
+  auto program = Program::fromBytes(*serializeProgram(sample));
+  EXPECT_TRUE(program.isOk()) << program.status().text();
+  auto session = Session::open(*program, {.threads = threads});
+  EXPECT_TRUE(session.isOk()) << session.status().text();
+  Attend attend;
+  for (int round = 0; round < 2; ++round) { // the second finds the scratch of the first
+    Status status = attend.run(**session);
+    EXPECT_TRUE(status.isOk()) << status.text();
+  }
+  return attend;
+}
+
+TEST(HostCalls, AttentionAgreesWithItsReference) {
+  Attend got = attend(2), want;
+  want.reference();
+  expectNear(got.o, want.o);
+  expectNear(got.lse, want.lse);
+  expectNear(got.dq, want.dq);
+  expectNear(got.dk, want.dk);
+  expectNear(got.dv, want.dv);
+}
+
+TEST(HostCalls, AttentionGivesTheSameBitsOnOneTwoAndThreeThreads) {
+  Attend one = attend(1);
+  for (int threads : {2, 3}) {
+    Attend more = attend(threads);
+    EXPECT_EQ(more.o, one.o);
+    EXPECT_EQ(more.lse, one.lse);
+    EXPECT_EQ(more.dq, one.dq);
+    EXPECT_EQ(more.dk, one.dk);
+    EXPECT_EQ(more.dv, one.dv);
+  }
 }
 
 } // namespace

@@ -74,11 +74,13 @@ public:
     return call;
   }
 
-  static HostCallT host(std::string function, std::vector<Operand> operands, std::vector<int64_t> ints) {
+  static HostCallT host(std::string function, std::vector<Operand> operands, std::vector<int64_t> ints,
+                        std::vector<float> floats = {}) {
     HostCallT call;
     call.function = std::move(function);
     call.operands = std::move(operands);
     call.ints = std::move(ints);
+    call.floats = std::move(floats);
     return call;
   }
 
@@ -225,6 +227,50 @@ ProgramT sampleProgram() {
   object->bytes = readObject();
   object->digest = hash64(object->bytes.data(), object->bytes.size());
   b.program.objects.push_back(std::move(object));
+  return std::move(b.program);
+}
+
+ProgramT attentionProgram() {
+  Builder b;
+  b.program.target = "cpu";
+  b.program.graft_version = "0.1.0";
+  auto entry = std::make_unique<EntryT>();
+  entry->name = "attend";
+  auto buffer = [&](const char *name, std::vector<int64_t> shape, int first, int last, DType dtype = DType::F32) {
+    unsigned index = b.buffer(name, Storage::Arena, 0, entry->arena_bytes, std::move(shape), first, last, dtype);
+    entry->arena_bytes += (b.program.buffers[index]->size + 63) / 64 * 64;
+    b.bind(first < 0 ? entry->inputs : entry->outputs, name, index);
+    return index;
+  };
+  const std::vector<int64_t> wide = {2, 128, 4, 16}, narrow = {2, 128, 2, 16};
+  auto q = buffer("q", wide, -1, 1), k = buffer("k", narrow, -1, 1), v = buffer("v", narrow, -1, 1);
+  auto dOut = buffer("dout", wide, -1, 1), valid = buffer("valid", {2, 128}, -1, 1, DType::Bool);
+  auto segments = buffer("segments", {2, 128}, -1, 1, DType::I64);
+  auto o = buffer("o", wide, 0, 2), lse = buffer("lse", {2, 4, 128}, 0, 2);
+  auto dq = buffer("dq", wide, 1, 2), dk = buffer("dk", narrow, 1, 2), dv = buffer("dv", narrow, 1, 2);
+  auto read = [&](unsigned index) { return b.all(index, Access::Read); };
+  auto write = [&](unsigned index) { return b.all(index, Access::Write); };
+  // Sizes, causal, window, masks, then strides: q, k, v, o and do, dq, dk, dv.
+  std::vector<int64_t> ints = {2, 4, 2, 128, 128, 16, 16, 1, 100, 1, 8, 0};
+  const std::vector<int64_t> qs = {128 * 64, 16, 64}, ks = {128 * 32, 16, 32};
+  auto append = [&](std::initializer_list<std::vector<int64_t>> all) {
+    for (const auto &strides : all)
+      ints.insert(ints.end(), strides.begin(), strides.end());
+  };
+  append({qs, ks, ks, qs});
+  b.add(*entry,
+        b.host("attention_forward", {read(q), read(k), read(v), read(valid), read(segments), write(o), write(lse)},
+               ints, {0.25f, 5}),
+        "attention", "attention");
+  append({qs, qs, ks, ks});
+  b.add(*entry,
+        b.host("attention_backward",
+               {read(q), read(k), read(v), read(o), read(dOut), read(lse), read(valid), read(segments), write(dq),
+                write(dk), write(dv)},
+               ints, {0.25f, 5}),
+        "attention: gradient", "attention");
+  b.program.arena_bytes = entry->arena_bytes;
+  b.program.entries.push_back(std::move(entry));
   return std::move(b.program);
 }
 

@@ -16,7 +16,12 @@ namespace graft::test {
 /// A valid program; tests break what they are about. The kernels' object code comes from the build tree.
 schema::ProgramT sampleProgram();
 
-/// Bytes of its file.
+/// A program without weights: entry `attend` runs attention forward and backward. Inputs q, dout [2, 128, 4, 16], k, v
+/// [2, 128, 2, 16] (positions before heads), valid [2, 128] bool, segments [2, 128] int64; outputs o, dq, dk, dv, lse
+/// [2, 4, 128]. Causal, window 100, scale 1/4, soft-cap 5.
+schema::ProgramT attentionProgram();
+
+/// Bytes of the sample's file.
 std::vector<uint8_t> sampleFile();
 
 } // namespace graft::test

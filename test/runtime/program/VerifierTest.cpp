@@ -22,8 +22,7 @@ struct Fault {
   const char *says;
 };
 
-std::string verdict(const std::function<void(ProgramT &)> &breakIt) {
-  ProgramT program = test::sampleProgram();
+std::string verdict(const std::function<void(ProgramT &)> &breakIt, ProgramT program = test::sampleProgram()) {
   breakIt(program);
   auto bytes = serializeProgram(program);
   if (!bytes.isOk())
@@ -303,6 +302,70 @@ const Fault hostFaults[] = {
      },
      "reads and writes the same bytes"}};
 INSTANTIATE_TEST_SUITE_P(HostCall, Verifier, testing::ValuesIn(hostFaults), caseName);
+
+// Breaks the attention program.
+class AttentionVerifier : public testing::TestWithParam<Fault> {};
+TEST_P(AttentionVerifier, Rejects) {
+  EXPECT_THAT(verdict(GetParam().breakIt, test::attentionProgram()), HasSubstr(GetParam().says));
+}
+HostCallT &forward(ProgramT &p) {
+  return *operation(p, 0, 0).AsHostCall();
+}
+HostCallT &backward(ProgramT &p) {
+  return *operation(p, 0, 1).AsHostCall();
+}
+
+const Fault attentionFaults[] = {
+    {"Ints", [](ProgramT &p) { forward(p).ints.pop_back(); }, "does not pass the operands"},
+    {"Floats", [](ProgramT &p) { forward(p).floats.pop_back(); }, "does not pass the operands"},
+    {"Operands", [](ProgramT &p) { backward(p).operands.pop_back(); }, "does not pass the operands"},
+    {"Batch", [](ProgramT &p) { forward(p).ints[0] = -1; }, "impossible numbers"},
+    {"Heads", [](ProgramT &p) { forward(p).ints[2] = 3; }, "impossible numbers"},
+    {"NoKeyHeads", [](ProgramT &p) { forward(p).ints[2] = 0; }, "impossible numbers"},
+    {"Queries", [](ProgramT &p) { forward(p).ints[3] = huge; }, "impossible numbers"},
+    {"Keys", [](ProgramT &p) { backward(p).ints[4] = int64_t(1) << 31; }, "impossible numbers"},
+    {"Dim", [](ProgramT &p) { forward(p).ints[5] = 0; }, "impossible numbers"},
+    {"HugeDim", [](ProgramT &p) { forward(p).ints[6] = 65537; }, "impossible numbers"},
+    {"Causal", [](ProgramT &p) { forward(p).ints[7] = 2; }, "impossible numbers"},
+    {"Window", [](ProgramT &p) { forward(p).ints[8] = -1; }, "impossible numbers"},
+    {"KeyValid", [](ProgramT &p) { forward(p).ints[9] = -1; }, "impossible numbers"},
+    {"SegmentBytes", [](ProgramT &p) { forward(p).ints[10] = 2; }, "impossible numbers"},
+    {"SegmentsNotSquare", [](ProgramT &p) { forward(p).ints[3] = 64; }, "impossible numbers"},
+    {"SkipNotSquare",
+     [](ProgramT &p) {
+       forward(p).ints[3] = 64;
+       forward(p).ints[10] = 0;
+       forward(p).ints[11] = 1;
+     },
+     "impossible numbers"},
+    {"NegativeStride", [](ProgramT &p) { forward(p).ints[14] = -64; }, "impossible numbers"},
+    {"HugeStride", [](ProgramT &p) { forward(p).ints[12] = huge; }, "impossible numbers"},
+    {"RowsMeet", [](ProgramT &p) { forward(p).ints[14] = 8; }, "impossible numbers"},
+    {"Repeated", [](ProgramT &p) { forward(p).ints[15] = 0; }, "impossible numbers"},
+    {"Scale", [](ProgramT &p) { forward(p).floats[0] = std::numeric_limits<float>::infinity(); }, "impossible numbers"},
+    {"Softcap", [](ProgramT &p) { forward(p).floats[1] = -1; }, "impossible numbers"},
+    {"ShortKeys", [](ProgramT &p) { forward(p).ints[15] = 8192; }, "operand 1 of 'attention_forward' is misaligned"},
+    {"ShortMask", [](ProgramT &p) { setExtent(backward(p).operands[6], 255); }, "operand 6 of 'attention_backward'"},
+    {"ShortSegments", [](ProgramT &p) { setExtent(backward(p).operands[7], 8); }, "operand 7 of 'attention_backward'"},
+    {"ShortGradient", [](ProgramT &p) { setExtent(backward(p).operands[10], 4); },
+     "operand 10 of 'attention_backward'"},
+    {"ShortLse", [](ProgramT &p) { setExtent(forward(p).operands[6], 4092); }, "operand 6 of 'attention_forward'"},
+    {"Access", [](ProgramT &p) { setAccess(forward(p).operands[5], Access::ReadWrite); }, "wrong access"},
+    {"InPlace", [](ProgramT &p) { setBuffer(backward(p).operands[8], backward(p).operands[0].buffer()); },
+     "reads and writes the same bytes"}};
+INSTANTIATE_TEST_SUITE_P(HostCall, AttentionVerifier, testing::ValuesIn(attentionFaults), caseName);
+
+TEST(AttentionVerifier, AcceptsMasksAndTheirAbsence) {
+  EXPECT_EQ(verdict([](ProgramT &) {}, test::attentionProgram()), "ok");
+  auto drop = [](ProgramT &p) {
+    forward(p).ints[9] = forward(p).ints[10] = 0;
+    for (size_t i : {3, 4}) {
+      forward(p).operands[i] = forward(p).operands[0];
+      setExtent(forward(p).operands[i], 0);
+    }
+  };
+  EXPECT_EQ(verdict(drop, test::attentionProgram()), "ok");
+}
 
 TEST(Verifier, AcceptsTheSample) {
   EXPECT_EQ(verdict([](ProgramT &) {}), "ok");
