@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/steps.sh
 
 tools/setup.sh --no-build
+tools/fetch_smollm2.sh
 configure sanitize build/sanitize
 build build/sanitize
 step "running the tests"
