@@ -39,8 +39,8 @@ private:
   void emitPad(nn::PadOp op);
   mlir::LogicalResult emitGather(nn::GatherOp op);
   mlir::LogicalResult emitScatter(nn::ScatterAddOp op);
-  mlir::LogicalResult emitElements(mlir::Operation *op, llvm::StringRef function, mlir::Value wide, mlir::Value indices, mlir::Value narrow, int64_t axis,
-                             bool scatters);
+  mlir::LogicalResult emitElements(mlir::Operation *op, llvm::StringRef function, mlir::Value wide, mlir::Value indices,
+                                   mlir::Value narrow, int64_t axis, bool scatters);
   void emitProductOf(nn::ContractOp op);
   void hostCall(mlir::Operation *op, llvm::StringRef function, std::initializer_list<schema::Operand> operands,
                 std::vector<int64_t> ints);
@@ -72,7 +72,8 @@ private:
     bool direct; ///< written by its operator; otherwise copied at the end
   };
   llvm::SmallVector<Gradient> gradients_;
-  llvm::DenseMap<mlir::Value, bool> loopSums_; ///< products that add up over a loop: do they add in its first pass, too?
+  llvm::DenseMap<mlir::Value, bool>
+      loopSums_; ///< products that add up over a loop: do they add in its first pass, too?
 };
 
 } // namespace graft
