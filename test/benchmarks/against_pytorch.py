@@ -30,8 +30,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 EXAMPLE = os.path.join(ROOT, "examples", "smollm2")
 BUILD = os.path.join(ROOT, "build")
 VERSIONS = {"torch": "2.15.0", "transformers": "5.23.0"}
-# malloc keeps what was freed: otherwise every step pays again for the pages of its activations.
-TUNABLES = f"glibc.malloc.mmap_threshold={1 << 34}:glibc.malloc.trim_threshold={1 << 34}:glibc.malloc.top_pad={1 << 30}"
+# malloc keeps what was freed, or every step pays again for the pages of its activations; and it asks for huge pages, as Graft does.
+TUNABLES = f"glibc.malloc.mmap_threshold={1 << 34}:glibc.malloc.trim_threshold={1 << 34}:glibc.malloc.top_pad={1 << 30}:glibc.malloc.hugetlb=1"
 QUIET = 0.05  # share of the CPUs that others may take in a turn that counts
 ENOUGH = 3  # quiet turns of each side that a result should rest on
 SETTLE = 0.3  # seconds after a turn, in which idle threads stop spinning and go to sleep
@@ -490,7 +490,7 @@ def arguments():
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"what to measure: {', '.join(WORKS)}; default: all")
     parser.add_argument("--rounds", type=count(1), default=6, help="default: 6")
     parser.add_argument("--steps", type=count(1), default=3, help="measured steps of Graft in a round, after one that does not count; default: 3")
-    parser.add_argument("--warmups", type=count(1), default=2, help="first steps of each PyTorch variant that do not count; default: 2")
+    parser.add_argument("--warmups", type=count(1), default=3, help="first steps of each PyTorch variant that do not count; default: 3")
     parser.add_argument("--threads", type=count(1), default=2, help="of each side; default: 2")
     parser.add_argument("--compile", action="store_true", help="also the variants with torch.compile: minutes more, and it needs g++")
     parser.add_argument("--python", help="an interpreter with torch and transformers; default: build/peers, made when it is missing")
