@@ -52,6 +52,8 @@ if(GRAFT_SANITIZE)
   # vptr needs RTTI identical to that of the shared MLIR library, which is built without the sanitizer.
   target_compile_options(graft_flags INTERFACE -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
   target_link_options(graft_flags INTERFACE -fsanitize=address,undefined)
+  add_library(graft_sanitizer_options OBJECT "${CMAKE_SOURCE_DIR}/cmake/sanitizer_options.cpp")
+  target_link_libraries(graft_flags INTERFACE $<TARGET_OBJECTS:graft_sanitizer_options>)
 endif()
 
 if(GRAFT_FUZZ)

@@ -72,40 +72,8 @@ make_venv() {
   stamp build/venv/.stamp "$wanted"
 }
 
-# One preset for users and tests, so that neither builds again what the other has built.
-configure() {
-  local wanted
-  wanted=$(cat CMakePresets.json; clang++-22 --version)
-  fresh build/.configured "$wanted" && [[ -f build/build.ninja ]] && return
-  step "configuring"
-  rm -f build/CMakeCache.txt
-  logged configure cmake --preset ci || fail "cmake could not configure" "See build/log/configure.log"
-  stamp build/.configured "$wanted"
-}
-
-# At most as many compilers as processors, and as the memory holds at 2 GiB each.
-jobs() {
-  local processors memory
-  processors=$(nproc)
-  memory=$(awk '/^MemAvailable/ {print int($2 / 2097152)}' /proc/meminfo)
-  echo $((memory < 1 ? 1 : memory < processors ? memory : processors))
-}
-
-# Ninja's own display on a terminal; elsewhere every fiftieth line and whatever is not progress.
-build() {
-  local status=0 begin=$SECONDS
-  step "building${*:+: $*}"
-  if [[ -t 1 ]]; then
-    ninja -C build -j "$(jobs)" "$@" || status=$?
-  else
-    ninja -C build -j "$(jobs)" "$@" 2>&1 | tee build/log/build.log |
-      awk '/^\[[0-9]+\/[0-9]+\]/ { if (++n % 50 && !/FAILED/) next } /^ninja: (Entering|no work)/ { next } { print; fflush() }' || status=$?
-  fi
-  [[ $status -eq 0 ]] || fail "the build failed" "The first error above is the cause; ninja -C build shows it again"
-  step "built in $((SECONDS - begin)) s"
-}
-
 install_packages
 make_venv
-configure
-[[ ${1:-} == --no-build ]] || build "$@"
+# One preset for users and tests, so that neither builds again what the other has built.
+configure ci build
+[[ ${1:-} == --no-build ]] || build build "$@"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the other scripts here, from the repository's root: progress, failure, logs, stamps.
+# Sourced by the other scripts here, from the repository's root: progress, failure, logs, stamps, building.
 
 mkdir -p build/log
 
@@ -39,4 +39,38 @@ identity() {
       sha256sum "$file"
     fi
   done
+}
+
+# configure PRESET FOLDER: again only when the presets or the compiler changed.
+configure() {
+  local wanted
+  wanted=$(cat CMakePresets.json; clang++-22 --version)
+  fresh "$2/.configured" "$wanted" && [[ -f $2/build.ninja ]] && return
+  step "configuring $2"
+  rm -f "$2/CMakeCache.txt"
+  logged configure cmake --preset "$1" || fail "cmake could not configure" "See build/log/configure.log"
+  stamp "$2/.configured" "$wanted"
+}
+
+# At most as many compilers as processors, and as the memory holds at 2 GiB each.
+jobs() {
+  local processors memory
+  processors=$(nproc)
+  memory=$(awk '/^MemAvailable/ {print int($2 / 2097152)}' /proc/meminfo)
+  echo $((memory < 1 ? 1 : memory < processors ? memory : processors))
+}
+
+# build FOLDER [TARGET...]: Ninja's own display on a terminal; elsewhere every fiftieth line and whatever is not progress.
+build() {
+  local folder=$1 status=0 begin=$SECONDS
+  shift
+  step "building${*:+: $*}"
+  if [[ -t 1 ]]; then
+    ninja -C "$folder" -j "$(jobs)" "$@" || status=$?
+  else
+    ninja -C "$folder" -j "$(jobs)" "$@" 2>&1 | tee build/log/build.log |
+      awk '/^\[[0-9]+\/[0-9]+\]/ { if (++n % 50 && !/FAILED/) next } /^ninja: (Entering|no work)/ { next } { print; fflush() }' || status=$?
+  fi
+  [[ $status -eq 0 ]] || fail "the build failed" "The first error above is the cause; ninja -C $folder shows it again"
+  step "built in $((SECONDS - begin)) s"
 }

@@ -343,7 +343,7 @@ def AttentionOp : NNOp<"attention", [AttrSizedOperandSegments, RowOf<"lse", "que
     2. `window` and `softcap` are not negative; `scale` is finite.
     3. Element types of q, k, v, bias and result are equal.
     Example:
-    `%o = nn.attention %q, %k, %v valid %m {causal, scale = 1.250000e-01 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>`
+    `%o, %lse = nn.attention %q, %k, %v valid %m {causal, scale = 1.250000e-01 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>`
   }];
   let arguments = (ins FloatTensor:$query, FloatTensor:$key, FloatTensor:$value, Optional<BooleanTensor>:$key_valid, Optional<IntegerTensor>:$segments,
       Optional<FloatTensor>:$bias, F64Attr:$scale, UnitAttr:$causal, DefaultValuedAttr<I64Attr, "0">:$window, DefaultValuedAttr<F64Attr, "0.0">:$softcap);

@@ -13,8 +13,8 @@ static bool isProgramArgument(Value value) {
   return argument && isa<RowProgramOp>(argument.getOwner()->getParentOp());
 }
 
-/// Whether the operation is scalar arithmetic that the emitter can copy at vector type. Floats are f32 or f64; bf16 and f16
-/// only appear between a truncf and an extf, which rounds a value as storage would.
+/// Whether the operation is scalar arithmetic that the emitter can copy at vector type. Floats are f32 or f64; bf16 and
+/// f16 only appear between a truncf and an extf, which rounds a value as storage would.
 static bool isScalarArithmetic(Operation &op) {
   if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) || op.getNumResults() != 1 ||
       op.getNumRegions() != 0)

@@ -166,8 +166,8 @@ LogicalResult simplify(ModuleOp module) {
   return success();
 }
 
-/// Declares the arguments that an objective reads, floats of `type`; `known` holds what is computed here instead. `rows` and `width` are
-/// B (or N) and S.
+/// Declares the arguments that an objective reads, floats of `type`; `known` holds what is computed here instead.
+/// `rows` and `width` are B (or N) and S.
 objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objective &objective, Type type,
                                            std::map<std::string, Value> known, int64_t rows, int64_t width,
                                            bool inRows) {
@@ -179,10 +179,9 @@ objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objecti
                                   : SmallVector<int64_t>{rows};
   };
   for (const objective::Input &input : objective.requiredInputs())
-    inputs.values[input.name] =
-        known.count(input.name)
-            ? known[input.name]
-            : aligned(entry.argument(input.name, shape(input.kind), type), input.kind == Kind::Token);
+    inputs.values[input.name] = known.count(input.name) ? known[input.name]
+                                                        : aligned(entry.argument(input.name, shape(input.kind), type),
+                                                                  input.kind == Kind::Token);
   for (const objective::Input &input : objective.metricInputs())
     if (known.count(input.name))
       inputs.values[input.name] = known[input.name];
@@ -226,7 +225,8 @@ LogicalResult buildAdvantages(ModuleOp module, func::FuncOp forward, const Entry
   ArrayRef<int64_t> shape = nn::shapeOf(findArgument(forward, "input_ids"));
   int64_t rows = options.stepSequences ? options.stepSequences : shape[0];
   // In f64: a reward that equals its group's mean but for rounding decides whether its tokens count as clipped.
-  objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.advantages, builder.getF64Type(), {}, rows, shape[1], /*inRows=*/false);
+  objective::ObjectiveInputs inputs =
+      objectiveInputs(entry, *options.advantages, builder.getF64Type(), {}, rows, shape[1], /*inRows=*/false);
   auto built = objective::buildObjective(entry.builder(), entry.loc(), *options.advantages, inputs);
   if (failed(built))
     return failure();

@@ -26,7 +26,8 @@ vector::CombiningKind combiningKind(rt::ReductionKind kind, bool isFloat) {
 }
 
 /// The sum of a vector's elements as a tree of neighbours: ((0 + 1) + (2 + 3)) + .... Sums of doubles are few and short
-/// (rewards of a group), and what follows compares them with their terms: the order is that of a pairwise sum elsewhere.
+/// (rewards of a group), and what follows compares them with their terms: the order is that of a pairwise sum
+/// elsewhere.
 Value sumNeighbours(OpBuilder &builder, Location loc, Value vector) {
   for (int64_t width = cast<VectorType>(vector.getType()).getDimSize(0); width > 1; width /= 2) {
     SmallVector<int64_t> even, odd;

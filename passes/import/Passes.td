@@ -175,7 +175,7 @@ def RecogniseAttention : Pass<"graft-recognise-attention", "::mlir::func::FuncOp
     becomes
 
     ```mlir
-    %o = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+    %o, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
     ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::graft::nn::NNDialect"];

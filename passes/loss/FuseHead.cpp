@@ -1,7 +1,7 @@
 // The way: collect the operators that touch logits; split them at rl.token_logprobs into a forward and a backward part;
-// see whether what lies between treats tokens one by one; prove from sharding factors that everything chosen does; clone
-// it into the region of a loop with [B, S] replaced by [chunk, 1]. Sums over tokens become matrix products, which add
-// chunk to chunk where they are stored.
+// see whether what lies between treats tokens one by one; prove from sharding factors that everything chosen does;
+// clone it into the region of a loop with [B, S] replaced by [chunk, 1]. Sums over tokens become matrix products, which
+// add chunk to chunk where they are stored.
 #include "passes/loss/FuseHead.h"
 
 #include "dialects/nn/Build.h"

@@ -64,8 +64,8 @@ public:
     llvm::DenseMap<mlir::Value, Place> copies;
   };
   Scope beginScope() { return {copies_}; }
-  /// Ends the body of the loop whose instruction is at `loop`: what was there before it and is used by it or in it lives
-  /// to the end of its last pass.
+  /// Ends the body of the loop whose instruction is at `loop`: what was there before it and is used by it or in it
+  /// lives to the end of its last pass.
   void endScope(Scope scope, int loop);
 
   //===-- Instructions --------------------------------------------------------------------------------------------===//

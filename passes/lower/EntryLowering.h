@@ -39,8 +39,8 @@ private:
   void emitPad(nn::PadOp op);
   mlir::LogicalResult emitGather(nn::GatherOp op);
   mlir::LogicalResult emitScatter(nn::ScatterAddOp op);
-  mlir::LogicalResult emitElements(mlir::Operation *op, llvm::StringRef function, mlir::Value wide, mlir::Value indices, mlir::Value narrow, int64_t axis,
-                             bool scatters);
+  mlir::LogicalResult emitElements(mlir::Operation *op, llvm::StringRef function, mlir::Value wide, mlir::Value indices,
+                                   mlir::Value narrow, int64_t axis, bool scatters);
   mlir::LogicalResult emitAttention(nn::AttentionOp op);
   mlir::LogicalResult emitAttention(nn::AttentionGradientOp op);
   void emitProductOf(nn::ContractOp op);
@@ -74,7 +74,8 @@ private:
     bool direct; ///< written by its operator; otherwise copied at the end
   };
   llvm::SmallVector<Gradient> gradients_;
-  llvm::DenseMap<mlir::Value, bool> loopSums_; ///< products that add up over a loop: do they add in its first pass, too?
+  llvm::DenseMap<mlir::Value, bool>
+      loopSums_; ///< products that add up over a loop: do they add in its first pass, too?
 };
 
 } // namespace graft

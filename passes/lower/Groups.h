@@ -34,8 +34,7 @@ class Grouping {
 public:
   /// Requires a block of a decomposed function (Decompose.h). Operators without a role are reported with an error.
   /// `folded`: additions that the caller makes unnecessary; they belong to no group.
-  static mlir::FailureOr<Grouping> compute(mlir::Block &block,
-                                           const llvm::DenseSet<mlir::Operation *> &folded = {});
+  static mlir::FailureOr<Grouping> compute(mlir::Block &block, const llvm::DenseSet<mlir::Operation *> &folded = {});
 
   Role role(mlir::Operation *op) const { return roles_.lookup(op); }
   const std::vector<Group> &groups() const { return groups_; }

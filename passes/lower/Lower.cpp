@@ -78,8 +78,7 @@ void EntryLowering::accumulateInto(Value value, const Place &place) {
   Operation *op = value.getDefiningOp();
   if (auto add = dyn_cast_or_null<arith::AddFOp>(op)) {
     auto isPart = [](Value operand) {
-      return operand.hasOneUse() &&
-             (operand.getDefiningOp<arith::AddFOp>() || isAccumulator(operand.getDefiningOp()));
+      return operand.hasOneUse() && (operand.getDefiningOp<arith::AddFOp>() || isAccumulator(operand.getDefiningOp()));
     };
     auto isSum = [&](Value operand, auto &&self) -> bool {
       auto inner = operand.getDefiningOp<arith::AddFOp>();
@@ -113,11 +112,11 @@ LogicalResult EntryLowering::bindGradients() {
                                   (gradientPrefix + name).str());
     Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
     for (BlockArgument argument : block().getArguments())
-      if (function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue() == resultName(i))
+      if (function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue() ==
+          resultName(i))
         entry_.setPlace(argument, place);
     Operation *op = value.getDefiningOp();
-    bool direct =
-        op && value.hasOneUse() && (isAccumulator(op) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
+    bool direct = op && value.hasOneUse() && (isAccumulator(op) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
     if (direct)
       accumulateInto(value, place);
     gradients_.push_back({value, place, direct});
@@ -125,8 +124,8 @@ LogicalResult EntryLowering::bindGradients() {
   return success(good);
 }
 
-/// Where a pass adds to gradients that are neither products nor scatters, it reads what they were: an argument that lies
-/// where the gradient lies.
+/// Where a pass adds to gradients that are neither products nor scatters, it reads what they were: an argument that
+/// lies where the gradient lies.
 void EntryLowering::addToGradients() {
   Block &body = block();
   for (OpOperand &operand : terminator()->getOpOperands()) {
@@ -145,9 +144,9 @@ void EntryLowering::addToGradients() {
     }
     if (accumulates)
       continue;
-    auto attribute = DictionaryAttr::get(
-        function_.getContext(),
-        NamedAttribute(StringAttr::get(function_.getContext(), rl::nameAttribute), StringAttr::get(function_.getContext(), name)));
+    auto attribute = DictionaryAttr::get(function_.getContext(),
+                                         NamedAttribute(StringAttr::get(function_.getContext(), rl::nameAttribute),
+                                                        StringAttr::get(function_.getContext(), name)));
     (void)function_.insertArgument(function_.getNumArguments(), operand.get().getType(), attribute, function_.getLoc());
     OpBuilder builder(terminator());
     operand.set(arith::AddFOp::create(builder, function_.getLoc(), body.getArguments().back(), operand.get()));

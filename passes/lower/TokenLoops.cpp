@@ -1,8 +1,8 @@
-// rl.token_loop as a RowLoop: the chunk's rows are gathered, the region is lowered once as the body of the loop, rows of
-// results are scattered, and products add up sums where they are stored.
+// rl.token_loop as a RowLoop: the chunk's rows are gathered, the region is lowered once as the body of the loop, rows
+// of results are scattered, and products add up sums where they are stored.
+#include "dialects/rt/RTOps.h"
 #include "passes/lower/EntryLowering.h"
 #include "passes/lower/Products.h"
-#include "dialects/rt/RTOps.h"
 
 using namespace mlir;
 

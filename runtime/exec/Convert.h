@@ -26,8 +26,8 @@ struct MutableArray {
 std::string_view dtypeName(schema::DType dtype);
 
 /// Converts `count` elements. Allowed: any dtype to itself; integers and booleans to I32, I64 (checked), Bool (only 0
-/// and 1), F32 and F64; F64, F16 and BF16 to F32; F32 to F64. Type errors otherwise, Range errors with the position of the first value
-/// that does not fit.
+/// and 1), F32 and F64; F64, F16 and BF16 to F32; F32 to F64. Type errors otherwise, Range errors with the position of
+/// the first value that does not fit.
 Status convert(void *to, schema::DType toType, const void *from, schema::DType fromType, int64_t count);
 
 /// "[16, 102]"

@@ -158,7 +158,8 @@ Status Session::State::prepareScratch() {
   int64_t bytes = 0;
   for (const PreparedEntry &entry : entries)
     for (const TimedStep &timed : entry.steps)
-      bytes = std::max(bytes, timed.step->scratchBytes());
+      if (timed.step)
+        bytes = std::max(bytes, timed.step->scratchBytes());
   for (int i = 0; i < pool->workers(); ++i) {
     GRAFT_ASSIGN_OR_RETURN(HostBlock block, HostBlock::allocate(static_cast<size_t>(bytes), "a worker's scratch"));
     workers->scratch.push_back(std::move(block));

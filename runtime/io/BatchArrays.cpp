@@ -228,8 +228,8 @@ bool Finisher::matters(size_t index) {
 
 void Finisher::checkNumbers(RawArray &array) {
   bool perToken = array.shape == std::vector<int64_t>{batch_.sequences, batch_.tokens};
-  double largest = isWide(array.name) ? std::numeric_limits<double>::max()
-                                      : static_cast<double>(std::numeric_limits<float>::max());
+  double largest =
+      options_.float64 ? std::numeric_limits<double>::max() : static_cast<double>(std::numeric_limits<float>::max());
   size_t bad = 0, first = 0;
   for (size_t i = 0; i < array.reals.size(); ++i) {
     if (std::fabs(array.reals[i]) <= largest)

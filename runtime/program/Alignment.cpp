@@ -37,6 +37,9 @@ bool vectorsAreAligned(const schema::Program &program) {
   for (unsigned i = 0; i < sizeOf(program.buffers()); ++i)
     if (!areAligned(program.buffers()->Get(i)->shape()))
       return false;
+  for (unsigned i = 0; i < sizeOf(program.kernels()); ++i)
+    if (!areAligned(program.kernels()->Get(i)->extents()))
+      return false;
   for (unsigned i = 0; i < sizeOf(program.entries()); ++i) {
     const schema::Entry &entry = *program.entries()->Get(i);
     for (unsigned j = 0; j < sizeOf(entry.instructions()); ++j)

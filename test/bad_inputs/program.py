@@ -358,12 +358,41 @@ def emit_instructions(e):
                 e.put(f"a16-order{number}", [(first, "I", places[1] - first), (last, "I", places[0] - last)])
 
 
+def tables_of(program):
+    """Every table that may hold vectors of 8-byte elements."""
+    for field in ("parameters", "buffers", "kernels"):
+        yield from program.items(field)
+    for entry in program.items("entries"):
+        for instruction in entry.items("instructions"):
+            kind = KINDS[instruction.get("operation_type")]
+            operation = instruction.sub("operation", kind)
+            yield operation
+            if kind == "Gemm":
+                yield from (operation.sub(name) for name in "abc")
+
+
+def emit_alignment(e):
+    """A23: a sound vector of 8-byte elements at a multiple of four, for each field that is one."""
+    seen = set()
+    for table in tables_of(root(e.valid)):
+        for field, (_, kind) in TABLES[table.kind].items():
+            size, at = {"[long]": 8, "[Operand]": 24}.get(kind), table.where(field)
+            if not size or not at or (table.kind, field) in seen:
+                continue
+            seen.add((table.kind, field))
+            first, count = table.items(field)[0], len(table.items(field))
+            data = bytearray(e.valid) + bytes(-len(e.valid) % 8)
+            struct.pack_into("<I", data, at, len(data) - at)
+            data += struct.pack("<I", count) + e.valid[first : first + size * count]
+            e.add(f"a23-{table.kind}-{field}", seal(data), "format")
+
+
 def emit(folder, valid):
     path = valid["program"] if isinstance(valid, dict) else valid
     with open(path, "rb") as file:
         e = Emitter(folder, file.read())
     os.makedirs(folder, exist_ok=True)
-    for family in (emit_bytes, emit_bomb, emit_header, emit_objects, emit_tables, emit_instructions):
+    for family in (emit_bytes, emit_bomb, emit_header, emit_objects, emit_tables, emit_instructions, emit_alignment):
         family(e)
     e.add("valid", e.file, "ok")
     e.add("valid-sealed-again", seal(e.valid), "ok")

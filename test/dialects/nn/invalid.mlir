@@ -655,7 +655,7 @@ func.func @f(%x: tensor<2x8xf32>, %c: tensor<2x4xf32>) {
 // attention 1: ranks
 func.func @f(%q: tensor<4x3x8xf32>, %k: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{query, key and value must have rank 4, got 3, 4 and 4}}
-  %o = nn.attention %q, %k, %k {scale = 1.0 : f64} : (tensor<4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k {scale = 1.0 : f64} : (tensor<4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<4x3x8xf32>
   return
 }
 
@@ -663,7 +663,7 @@ func.func @f(%q: tensor<4x3x8xf32>, %k: tensor<1x2x3x8xf32>) {
 // attention 1: key heads divide query heads
 func.func @f(%q: tensor<1x3x3x8xf32>, %k: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{2 key heads do not divide 3 query heads}}
-  %o = nn.attention %q, %k, %k {scale = 1.0 : f64} : (tensor<1x3x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x3x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k {scale = 1.0 : f64} : (tensor<1x3x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x3x3x8xf32>
   return
 }
 
@@ -671,7 +671,7 @@ func.func @f(%q: tensor<1x3x3x8xf32>, %k: tensor<1x2x3x8xf32>) {
 // attention 1: no key head
 func.func @f(%q: tensor<1x3x3x8xf32>, %k: tensor<1x0x3x8xf32>) {
   // expected-error @+1 {{0 key heads do not divide 3 query heads}}
-  %o = nn.attention %q, %k, %k {scale = 1.0 : f64} : (tensor<1x3x3x8xf32>, tensor<1x0x3x8xf32>, tensor<1x0x3x8xf32>) -> tensor<1x3x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k {scale = 1.0 : f64} : (tensor<1x3x3x8xf32>, tensor<1x0x3x8xf32>, tensor<1x0x3x8xf32>) -> tensor<1x3x3x8xf32>
   return
 }
 
@@ -679,7 +679,7 @@ func.func @f(%q: tensor<1x3x3x8xf32>, %k: tensor<1x0x3x8xf32>) {
 // attention 1: the key
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x6xf32>, %v: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{key must have shape [1, 2, 3, 8], got [1, 2, 3, 6]}}
-  %o = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x6xf32>, tensor<1x2x3x8xf32>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x6xf32>, tensor<1x2x3x8xf32>) -> tensor<1x4x3x8xf32>
   return
 }
 
@@ -687,7 +687,7 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x6xf32>, %v: tensor<1x2x3x
 // attention 1: the value
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %v: tensor<1x2x5x8xf32>) {
   // expected-error @+1 {{value must have shape [1, 2, 3, 8], got [1, 2, 5, 8]}}
-  %o = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x5x8xf32>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x5x8xf32>) -> tensor<1x4x3x8xf32>
   return
 }
 
@@ -695,7 +695,7 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %v: tensor<1x2x5x
 // attention 1: the result
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %v: tensor<1x2x3x6xf32>) {
   // expected-error @+1 {{result must have shape [1, 4, 3, 6], got [1, 4, 3, 8]}}
-  %o = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x6xf32>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x6xf32>) -> tensor<1x4x3x8xf32>
   return
 }
 
@@ -703,7 +703,7 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %v: tensor<1x2x3x
 // attention 1: key_valid
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %m: tensor<1x3xi1>) {
   // expected-error @+1 {{key_valid must have shape [1, 5], got [1, 3]}}
-  %o = nn.attention %q, %k, %k valid %m {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k valid %m {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>
   return
 }
 
@@ -711,7 +711,7 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %m: tensor<1x3xi1
 // attention 1: segments
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %s: tensor<1x4xi64>) {
   // expected-error @+1 {{segments must have shape [1, 3], got [1, 4]}}
-  %o = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x4xi64>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x4xi64>) -> tensor<1x4x3x8xf32>
   return
 }
 
@@ -719,7 +719,7 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %s: tensor<1x4xi6
 // attention 1: segments need as many queries as keys
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %s: tensor<1x5xi64>) {
   // expected-error @+1 {{segments must have shape [1, 3], got [1, 5]}}
-  %o = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x5xi64>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x5xi64>) -> tensor<1x4x3x8xf32>
   return
 }
 
@@ -727,7 +727,7 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %s: tensor<1x5xi6
 // attention 1: bias
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %b: tensor<1x1x3x5xf32>) {
   // expected-error @+1 {{bias must have shape [1, 4, 3, 5], got [1, 1, 3, 5]}}
-  %o = nn.attention %q, %k, %k bias %b {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x1x3x5xf32>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k bias %b {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x1x3x5xf32>) -> tensor<1x4x3x8xf32>
   return
 }
 
@@ -735,7 +735,7 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %b: tensor<1x1x3x
 // attention 2: window
 func.func @f(%q: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{window and softcap must not be negative, scale and softcap must be finite}}
-  %o = nn.attention %q, %q, %q {scale = 1.0 : f64, window = -1 : i64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
+  %o, %lse = nn.attention %q, %q, %q {scale = 1.0 : f64, window = -1 : i64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
   return
 }
 
@@ -743,7 +743,7 @@ func.func @f(%q: tensor<1x2x3x8xf32>) {
 // attention 2: softcap is negative
 func.func @f(%q: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{window and softcap must not be negative, scale and softcap must be finite}}
-  %o = nn.attention %q, %q, %q {scale = 1.0 : f64, softcap = -1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
+  %o, %lse = nn.attention %q, %q, %q {scale = 1.0 : f64, softcap = -1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
   return
 }
 
@@ -751,7 +751,7 @@ func.func @f(%q: tensor<1x2x3x8xf32>) {
 // attention 2: softcap is infinite
 func.func @f(%q: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{window and softcap must not be negative, scale and softcap must be finite}}
-  %o = nn.attention %q, %q, %q {scale = 1.0 : f64, softcap = 0x7FF0000000000000 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
+  %o, %lse = nn.attention %q, %q, %q {scale = 1.0 : f64, softcap = 0x7FF0000000000000 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
   return
 }
 
@@ -759,7 +759,7 @@ func.func @f(%q: tensor<1x2x3x8xf32>) {
 // attention 2: scale is not a number
 func.func @f(%q: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{window and softcap must not be negative, scale and softcap must be finite}}
-  %o = nn.attention %q, %q, %q {scale = 0x7FF8000000000000 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
+  %o, %lse = nn.attention %q, %q, %q {scale = 0x7FF8000000000000 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
   return
 }
 
@@ -767,7 +767,7 @@ func.func @f(%q: tensor<1x2x3x8xf32>) {
 // attention 3: the key
 func.func @f(%q: tensor<1x2x3x8xf32>, %k: tensor<1x2x3x8xbf16>) {
   // expected-error @+1 {{element types must be equal, got 'f32' and 'bf16'}}
-  %o = nn.attention %q, %k, %q {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xbf16>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %q {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xbf16>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf32>
   return
 }
 
@@ -775,7 +775,7 @@ func.func @f(%q: tensor<1x2x3x8xf32>, %k: tensor<1x2x3x8xbf16>) {
 // attention 3: the bias
 func.func @f(%q: tensor<1x2x3x8xf32>, %b: tensor<1x2x3x3xf64>) {
   // expected-error @+1 {{element types must be equal, got 'f32' and 'f64'}}
-  %o = nn.attention %q, %q, %q bias %b {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x3xf64>) -> tensor<1x2x3x8xf32>
+  %o, %lse = nn.attention %q, %q, %q bias %b {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x3xf64>) -> tensor<1x2x3x8xf32>
   return
 }
 
@@ -783,6 +783,6 @@ func.func @f(%q: tensor<1x2x3x8xf32>, %b: tensor<1x2x3x3xf64>) {
 // attention 3: the result
 func.func @f(%q: tensor<1x2x3x8xf32>) {
   // expected-error @+1 {{element types must be equal, got 'f32' and 'f16'}}
-  %o = nn.attention %q, %q, %q {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf16>
+  %o, %lse = nn.attention %q, %q, %q {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>) -> tensor<1x2x3x8xf16>
   return
 }

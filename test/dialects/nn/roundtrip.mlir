@@ -153,7 +153,21 @@ func.func @rope(%x: tensor<2x3x8xf32>, %c: tensor<2x3x4xf32>, %s: tensor<2x3x4xf
 // CHECK-LABEL: @attention
 // CHECK: nn.attention %{{.*}}, %{{.*}}, %{{.*}} valid %{{.*}} {causal, scale = 1.250000e-01 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>
 func.func @attention(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %v: tensor<1x2x3x8xf32>, %m: tensor<1x3xi1>) {
-  %o = nn.attention %q, %k, %v valid %m {causal, scale = 1.250000e-01 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %v valid %m {causal, scale = 1.250000e-01 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>) -> tensor<1x4x3x8xf32>
+  return
+}
+
+// CHECK-LABEL: @attention_gradient
+// CHECK: nn.attention_gradient %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {causal, scale = 1.250000e-01 : f64} : tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x4x3x8xf32>
+func.func @attention_gradient(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %v: tensor<1x2x3x8xf32>, %o: tensor<1x4x3x8xf32>, %n: tensor<1x4x3xf32>, %g: tensor<1x4x3x8xf32>) {
+  %dq, %dk, %dv = nn.attention_gradient %q, %k, %v, %o, %n, %g {causal, scale = 1.250000e-01 : f64} : tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x4x3x8xf32>
+  return
+}
+
+// CHECK-LABEL: @attention_gradient_everything
+// CHECK: nn.attention_gradient {{.*}} valid %{{.*}} segments %{{.*}} {scale = 1.000000e+00 : f64, window = 2 : i64} : {{.*}}, tensor<1x3xi1>, segments tensor<1x3xi64>
+func.func @attention_gradient_everything(%q: tensor<1x2x3x8xf32>, %n: tensor<1x2x3xf32>, %m: tensor<1x3xi1>, %s: tensor<1x3xi64>) {
+  %dq, %dk, %dv = nn.attention_gradient %q, %q, %q, %q, %n, %q valid %m segments %s {scale = 1.0 : f64, window = 2 : i64} : tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>, segments tensor<1x3xi64>
   return
 }
 
@@ -267,14 +281,14 @@ func.func @rope_interleaved(%x: tensor<2x8xf32>, %c: tensor<2x4xf32>) {
 // CHECK-LABEL: @attention_plain
 // CHECK: nn.attention %{{.*}}, %{{.*}}, %{{.*}} {scale = 1.000000e+00 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x6xf32>) -> tensor<1x2x3x6xf32>
 func.func @attention_plain(%q: tensor<1x2x3x8xf32>, %k: tensor<1x2x5x8xf32>, %v: tensor<1x2x5x6xf32>) {
-  %o = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x6xf32>) -> tensor<1x2x3x6xf32>
+  %o, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x6xf32>) -> tensor<1x2x3x6xf32>
   return
 }
 
 // CHECK-LABEL: @attention_everything
 // CHECK: nn.attention %{{.*}}, %{{.*}}, %{{.*}} valid %{{.*}} segments %{{.*}} bias %{{.*}} {causal, scale = 5.000000e-01 : f64, softcap = 3.000000e+01 : f64, window = 4 : i64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>, tensor<1x3xi32>, tensor<1x4x3x3xf32>) -> tensor<1x4x3x8xf32>
 func.func @attention_everything(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %m: tensor<1x3xi1>, %s: tensor<1x3xi32>, %b: tensor<1x4x3x3xf32>) {
-  %o = nn.attention %q, %k, %k valid %m segments %s bias %b {causal, scale = 5.000000e-01 : f64, softcap = 3.000000e+01 : f64, window = 4 : i64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>, tensor<1x3xi32>, tensor<1x4x3x3xf32>) -> tensor<1x4x3x8xf32>
+  %o, %lse = nn.attention %q, %k, %k valid %m segments %s bias %b {causal, scale = 5.000000e-01 : f64, softcap = 3.000000e+01 : f64, window = 4 : i64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>, tensor<1x3xi32>, tensor<1x4x3x3xf32>) -> tensor<1x4x3x8xf32>
   return
 }
 

@@ -210,7 +210,7 @@ const FloatCase floats[] = {
 
     // Attention: one head, D = 1, scale 0, so that every allowed key counts the same.
     {"attention_window_causal",
-     "%k = nn.reshape %x : tensor<4xf64> -> tensor<1x1x4x1xf64> %y = nn.attention %k, %k, %k {causal, scale = "
+     "%k = nn.reshape %x : tensor<4xf64> -> tensor<1x1x4x1xf64> %y, %lse = nn.attention %k, %k, %k {causal, scale = "
      "0.0 : f64, window = 2 : i64} : (tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>) -> "
      "tensor<1x1x4x1xf64>",
      "tensor<1x1x4x1xf64>",
@@ -218,28 +218,28 @@ const FloatCase floats[] = {
      {1, 1.5, 3, 6}},
     {"attention_fewer_queries_than_keys",
      "%k = nn.reshape %x : tensor<4xf64> -> tensor<1x1x4x1xf64> %q = nn.slice %k starts = [0, 0, 0, 0] steps = "
-     "[1, 1, 1, 1] : tensor<1x1x4x1xf64> -> tensor<1x1x2x1xf64> %y = nn.attention %q, %k, %k {causal, scale = "
+     "[1, 1, 1, 1] : tensor<1x1x4x1xf64> -> tensor<1x1x2x1xf64> %y, %lse = nn.attention %q, %k, %k {causal, scale = "
      "0.0 : f64} : (tensor<1x1x2x1xf64>, tensor<1x1x4x1xf64>, tensor<1x1x4x1xf64>) -> tensor<1x1x2x1xf64>",
      "tensor<1x1x2x1xf64>",
      {1, 2, 3, 6},
      {2, 3}},
     {"attention_query_that_may_read_nothing",
      "%m = arith.constant dense<[[false, true]]> : tensor<1x2xi1> %k = nn.reshape %x : tensor<2xf64> -> "
-     "tensor<1x1x2x1xf64> %y = nn.attention %k, %k, %k valid %m {causal, scale = 0.0 : f64} : "
+     "tensor<1x1x2x1xf64> %y, %lse = nn.attention %k, %k, %k valid %m {causal, scale = 0.0 : f64} : "
      "(tensor<1x1x2x1xf64>, tensor<1x1x2x1xf64>, tensor<1x1x2x1xf64>, tensor<1x2xi1>) -> tensor<1x1x2x1xf64>",
      "tensor<1x1x2x1xf64>",
      {5, 7},
      {0, 7}},
     {"attention_segments",
      "%s = arith.constant dense<[[0, 1, 1]]> : tensor<1x3xi64> %k = nn.reshape %x : tensor<3xf64> -> "
-     "tensor<1x1x3x1xf64> %y = nn.attention %k, %k, %k segments %s {scale = 0.0 : f64} : (tensor<1x1x3x1xf64>, "
+     "tensor<1x1x3x1xf64> %y, %lse = nn.attention %k, %k, %k segments %s {scale = 0.0 : f64} : (tensor<1x1x3x1xf64>, "
      "tensor<1x1x3x1xf64>, tensor<1x1x3x1xf64>, tensor<1x3xi64>) -> tensor<1x1x3x1xf64>",
      "tensor<1x1x3x1xf64>",
      {1, 2, 4},
      {1, 3, 3}},
     {"attention_nan_is_not_hidden",
      "%k = nn.reshape %x : tensor<1xf64> -> tensor<1x1x1x1xf64> %v = arith.constant dense<1.0> : "
-     "tensor<1x1x1x1xf64> %y = nn.attention %k, %k, %v {scale = 1.0 : f64} : (tensor<1x1x1x1xf64>, "
+     "tensor<1x1x1x1xf64> %y, %lse = nn.attention %k, %k, %v {scale = 1.0 : f64} : (tensor<1x1x1x1xf64>, "
      "tensor<1x1x1x1xf64>, tensor<1x1x1x1xf64>) -> tensor<1x1x1x1xf64>",
      "tensor<1x1x1x1xf64>",
      {nan},

@@ -1,5 +1,6 @@
 // Heads and objectives before and after they are fused, both by the reference interpreter in float64: every preset,
-// chunks of one token, of an odd number, of all; heads with bias, scale and soft-cap; formulas that need whole sequences.
+// chunks of one token, of an odd number, of all; heads with bias, scale and soft-cap; formulas that need whole
+// sequences.
 #include "passes/loss/FuseHead.h"
 
 #include "dialects/rl/RLDialect.h"
@@ -98,7 +99,8 @@ protected:
     for (BlockArgument argument : function.getArguments())
       values.push_back(array(argumentName(function, argument.getArgNumber()).str(), nn::typeOf(argument)));
     auto outputs = interpret(function, values, [&](StringRef name) {
-      return std::optional(random(name.str(), name == "bias" ? Tensor::Shape{vocabulary} : Tensor::Shape{vocabulary, hidden}));
+      return std::optional(
+          random(name.str(), name == "bias" ? Tensor::Shape{vocabulary} : Tensor::Shape{vocabulary, hidden}));
     });
     EXPECT_TRUE(succeeded(outputs)) << errors;
     std::map<std::string, Tensor> named;
@@ -138,7 +140,8 @@ protected:
   static void expectNoLogitsOutside(func::FuncOp function) {
     for (Operation &op : function.getBody().front())
       for (Value result : op.getResults())
-        EXPECT_NE(nn::shapeOf(result), (ArrayRef<int64_t>{rows, width, vocabulary})) << op.getName().getStringRef().str();
+        EXPECT_NE(nn::shapeOf(result), (ArrayRef<int64_t>{rows, width, vocabulary}))
+            << op.getName().getStringRef().str();
   }
 };
 

@@ -199,7 +199,7 @@ const Case cases[] = {
         %qt = nn.transpose %q4 perm = [0, 2, 1, 3] : tensor<2x7x4x4xf32> -> tensor<2x4x7x4xf32>
         %kt = nn.transpose %k4 perm = [0, 2, 1, 3] : tensor<2x7x2x4xf32> -> tensor<2x2x7x4xf32>
         %vt = nn.transpose %v4 perm = [0, 2, 1, 3] : tensor<2x7x2x4xf32> -> tensor<2x2x7x4xf32>
-        %o = nn.attention %qt, %kt, %vt valid %m {scale = 0.5 : f64, causal} : (tensor<2x4x7x4xf32>, tensor<2x2x7x4xf32>, tensor<2x2x7x4xf32>, tensor<2x7xi1>) -> tensor<2x4x7x4xf32>
+        %o, %lse = nn.attention %qt, %kt, %vt valid %m {scale = 0.5 : f64, causal} : (tensor<2x4x7x4xf32>, tensor<2x2x7x4xf32>, tensor<2x2x7x4xf32>, tensor<2x7xi1>) -> tensor<2x4x7x4xf32>
         %ot = nn.transpose %o perm = [0, 2, 1, 3] : tensor<2x4x7x4xf32> -> tensor<2x7x4x4xf32>
         %y = nn.reshape %ot : tensor<2x7x4x4xf32> -> tensor<2x7x16xf32> return %y : tensor<2x7x16xf32>)",
      0},
@@ -303,7 +303,8 @@ const Case cases[] = {
         return %p, %dx, %t, %g : tensor<2x5xf32>, tensor<2x5x8xf32>, tensor<33x8xf32>, tensor<33x8xf32>)",
      0},
     // What is left of x after its mean is subtracted, and added again: single precision would give 0.
-    {"doubles", R"((%x: tensor<3x8xf32> {rl.name = "x"}) -> (tensor<3x8xf32> {rl.name = "y"}, tensor<3x8xf32> {rl.name = "z"}))",
+    {"doubles",
+     R"((%x: tensor<3x8xf32> {rl.name = "x"}) -> (tensor<3x8xf32> {rl.name = "y"}, tensor<3x8xf32> {rl.name = "z"}))",
      R"(%d = arith.extf %x : tensor<3x8xf32> to tensor<3x8xf64> %t = arith.constant dense<1.0e-12> : tensor<3x8xf64>
         %s = nn.reduce sum %d axes = [1] : tensor<3x8xf64> -> tensor<3xf64> %b = nn.broadcast %s dims = [0] : tensor<3xf64> -> tensor<3x8xf64>
         %e = arith.mulf %d, %t : tensor<3x8xf64> %m = arith.addf %b, %e : tensor<3x8xf64> %r = arith.subf %m, %b : tensor<3x8xf64>
