@@ -297,7 +297,8 @@ template <typename Op>
 ShardingRule attentionRule(Op op, Kind queries, ArrayRef<std::pair<Value, char>> operands, ArrayRef<char> results) {
   RuleBuilder rule(op);
   auto q = shapeOf(op.getQuery()), k = shapeOf(op.getKey()), v = shapeOf(op.getValue());
-  int b = rule.factor(q[0]), g = rule.factor(k[1]), r = rule.factor(q[1] / k[1], queries), s = rule.factor(q[2], queries);
+  int b = rule.factor(q[0]), g = rule.factor(k[1]), r = rule.factor(q[1] / k[1], queries),
+      s = rule.factor(q[2], queries);
   // The softmax stands between the sum over d and the result, so parts of that sum cannot be added up later.
   int d = rule.factor(q[3], Kind::MustReplicate), t = rule.factor(k[2], Kind::MustReplicate), e = rule.factor(v[3]);
   using Dims = SmallVector<SmallVector<int, 2>>;

@@ -3,8 +3,8 @@
 
 using namespace mlir;
 
-/// "(q, k, v [, valid] [, segments] [, bias]) -> result": which of the optional operands there are shows in their element
-/// types; the type of `lse` follows from the query's.
+/// "(q, k, v [, valid] [, segments] [, bias]) -> result": which of the optional operands there are shows in their
+/// element types; the type of `lse` follows from the query's.
 static ParseResult parseAttentionTypes(OpAsmParser &parser, Type &query, Type &key, Type &value, Type &valid,
                                        Type &segments, Type &bias, Type &result, Type &lse) {
   FunctionType types;

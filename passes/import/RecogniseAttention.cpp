@@ -307,10 +307,10 @@ StringRef RecogniseAttention::replace(nn::ContractOp op, Pattern &pattern, MaskP
   ArrayRef<int64_t> query = shapeOf(heads->query);
   auto type = nn::typeOf(heads->query).clone({query[0], query[1], query[2], shapeOf(heads->value)[3]});
   auto attention = nn::AttentionOp::create(
-      builder, op.getLoc(), type, nn::rowType(heads->query.getType()), heads->query, heads->key, heads->value, buildValidKeys(builder, op.getLoc(), meaning),
-      Value(), Value(), builder.getF64FloatAttr(pattern.scale * heads->factor),
-      meaning.causal ? builder.getUnitAttr() : UnitAttr(), builder.getI64IntegerAttr(meaning.window),
-      builder.getF64FloatAttr(pattern.softcap));
+      builder, op.getLoc(), type, nn::rowType(heads->query.getType()), heads->query, heads->key, heads->value,
+      buildValidKeys(builder, op.getLoc(), meaning), Value(), Value(),
+      builder.getF64FloatAttr(pattern.scale * heads->factor), meaning.causal ? builder.getUnitAttr() : UnitAttr(),
+      builder.getI64IntegerAttr(meaning.window), builder.getF64FloatAttr(pattern.softcap));
   Value result = attention.getResult();
 
   // The result as the second product has it: its heads apart, its dimensions in the equation's order.

@@ -1,5 +1,5 @@
-// nn.attention and its gradient as calls of the hand-written kernel (kernels/attention): operands are read where they lie,
-// with strides; results are written [B, S, H, D], the order in which the products around them want to read them.
+// nn.attention and its gradient as calls of the hand-written kernel (kernels/attention): operands are read where they
+// lie, with strides; results are written [B, S, H, D], the order in which the products around them want to read them.
 #include "passes/lower/EntryLowering.h"
 
 using namespace mlir;
@@ -18,8 +18,18 @@ public:
     auto q = nn::shapeOf(op.getQuery()), k = nn::shapeOf(op.getKey()), v = nn::shapeOf(op.getValue());
     Value segments = op.getSegments();
     int64_t segmentBytes = !segments ? 0 : getElementTypeOrSelf(segments.getType()).isInteger(32) ? 4 : 8;
-    call_.ints = {q[0], q[1], k[1], q[2], k[2], q[3], v[3], op.getCausal(), static_cast<int64_t>(op.getWindow()),
-                  op.getKeyValid() != nullptr, segmentBytes, /*skip_invalid_queries=*/0};
+    call_.ints = {q[0],
+                  q[1],
+                  k[1],
+                  q[2],
+                  k[2],
+                  q[3],
+                  v[3],
+                  op.getCausal(),
+                  static_cast<int64_t>(op.getWindow()),
+                  op.getKeyValid() != nullptr,
+                  segmentBytes,
+                  /*skip_invalid_queries=*/0};
     call_.floats = {static_cast<float>(op.getScale().convertToDouble()),
                     static_cast<float>(op.getSoftcap().convertToDouble())};
   }

@@ -8,8 +8,8 @@ namespace graft {
 /// Rewrites attention with a bias, softmax, norms, rotary embedding, log-probs, sigmoid and softplus of a function into
 /// element-wise arithmetic, broadcasts, reductions along the last dimension first, and matrix products.
 ///   Requires  a function of nn, rl, arith, math operators.
-///   Ensures   only element-wise operators, nn shape operators, nn.attention and its gradient, nn.reduce, nn.contract, gathers, scatters, cumsum and
-///   rl.parameter are left;
+///   Ensures   only element-wise operators, nn shape operators, nn.attention and its gradient, nn.reduce, nn.contract,
+///   gathers, scatters, cumsum and rl.parameter are left;
 ///             a reduction over the last dimension and others is split into two.
 /// `onlyAttention`: just attention, before autodiff, so that the probabilities of the forward pass are kept for the
 /// backward pass.

@@ -74,7 +74,8 @@ FailureOr<SmallVector<Tensor>> AttentionOp::evaluate(ArrayRef<Tensor> in) {
                *bias = getBias() ? &in[next++] : nullptr;
   Form<AttentionOp> form(*this, valid, segments);
   int64_t T = form.T, E = form.E;
-  Tensor out = Tensor::floats({form.batch, form.heads, form.S, E}), lse = Tensor::floats({form.batch, form.heads, form.S});
+  Tensor out = Tensor::floats({form.batch, form.heads, form.S, E}),
+         lse = Tensor::floats({form.batch, form.heads, form.S});
   std::vector<double> &o = out.f();
   std::vector<double> p(T);
   form.forEachQuery([&](int64_t b, int64_t row, int64_t kv, int64_t i) {

@@ -78,9 +78,9 @@ FailureOr<SmallVector<Value>> AttentionOp::buildVJP(OpBuilder &builder, ValueRan
   if (g[1])
     return emitOpError() << "the gradient of lse is not supported";
   if (!getBias()) {
-    auto op = AttentionGradientOp::create(builder, getLoc(), getQuery(), getKey(), getValue(), getResult(), getLse(), g[0],
-                                          getKeyValid(), getSegments(), getScaleAttr(), getCausalAttr(), getWindowAttr(),
-                                          getSoftcapAttr());
+    auto op = AttentionGradientOp::create(builder, getLoc(), getQuery(), getKey(), getValue(), getResult(), getLse(),
+                                          g[0], getKeyValid(), getSegments(), getScaleAttr(), getCausalAttr(),
+                                          getWindowAttr(), getSoftcapAttr());
     SmallVector<Value> gradients(getNumOperands());
     for (unsigned i = 0; i < 3; ++i)
       if (wanted[i])

@@ -256,12 +256,13 @@ const Case cases[] = {
     {"attention", "%q: tensor<2x6x4x8xf32>, %k: tensor<2x3x5x8xf32>, %v: tensor<2x3x5x7xf32>",
      "%y, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64} : (tensor<2x6x4x8xf32>, tensor<2x3x5x8xf32>, "
      "tensor<2x3x5x7xf32>) -> tensor<2x6x4x7xf32>",
-     "(a bc d e) (a b f e) (a b f g) -> (a bc d g) (a bc d) | a=2 b=3 c=2 d=4 e=8M f=5M g=7", 2 * (2 * 6 * 4 * 5) * (8 + 7),
-     4 * (384 + 240 + 210 + 336 + 48), Attention},
+     "(a bc d e) (a b f e) (a b f g) -> (a bc d g) (a bc d) | a=2 b=3 c=2 d=4 e=8M f=5M g=7",
+     2 * (2 * 6 * 4 * 5) * (8 + 7), 4 * (384 + 240 + 210 + 336 + 48), Attention},
     {"attention_causal_everything",
      "%q: tensor<2x4x3x8xf32>, %k: tensor<2x1x3x8xf32>, %m: tensor<2x3xi1>, %s: tensor<2x3xi64>, %b: "
      "tensor<2x4x3x3xf32>",
-     "%y, %lse = nn.attention %q, %k, %k valid %m segments %s bias %b {causal, scale = 1.0 : f64} : (tensor<2x4x3x8xf32>, "
+     "%y, %lse = nn.attention %q, %k, %k valid %m segments %s bias %b {causal, scale = 1.0 : f64} : "
+     "(tensor<2x4x3x8xf32>, "
      "tensor<2x1x3x8xf32>, tensor<2x1x3x8xf32>, tensor<2x3xi1>, tensor<2x3xi64>, tensor<2x4x3x3xf32>) -> "
      "tensor<2x4x3x8xf32>",
      "(a bc d e) (a b f e) (a b f g) (a f) (a f) (a bc d f) -> (a bc d g) (a bc d) | a=2 b=1 c=4 d=3 e=8M f=3M g=8",
@@ -269,13 +270,17 @@ const Case cases[] = {
     {"attention_bias_alone", "%q: tensor<1x2x3x8xf32>, %b: tensor<1x2x3x3xf32>",
      "%y, %lse = nn.attention %q, %q, %q bias %b {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, "
      "tensor<1x2x3x8xf32>, tensor<1x2x3x3xf32>) -> tensor<1x2x3x8xf32>",
-     "(a bc d e) (a b f e) (a b f g) (a bc d f) -> (a bc d g) (a bc d) | a=1 b=2 c=1 d=3 e=8M f=3M g=8", -1, -1, Attention},
+     "(a bc d e) (a b f e) (a b f g) (a bc d f) -> (a bc d g) (a bc d) | a=1 b=2 c=1 d=3 e=8M f=3M g=8", -1, -1,
+     Attention},
 
     // dk and dv are sums over queries: positions and heads of a group stay together. Five products.
-    {"attention_gradient", "%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %v: tensor<2x2x5x7xf32>, %o: tensor<2x4x3x7xf32>, %n: tensor<2x4x3xf32>, %m: tensor<2x5xi1>",
+    {"attention_gradient",
+     "%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x5x8xf32>, %v: tensor<2x2x5x7xf32>, %o: tensor<2x4x3x7xf32>, %n: "
+     "tensor<2x4x3xf32>, %m: tensor<2x5xi1>",
      "%y, %dk, %dv = nn.attention_gradient %q, %k, %v, %o, %n, %o valid %m {scale = 1.0 : f64} : tensor<2x4x3x8xf32>, "
      "tensor<2x2x5x8xf32>, tensor<2x2x5x7xf32>, tensor<2x4x3x7xf32>, tensor<2x5xi1>",
-     "(a bc d e) (a b f e) (a b f g) (a bc d g) (a bc d) (a bc d g) (a f) -> (a bc d e) (a b f e) (a b f g) | a=2 b=2 c=2M d=3M e=8M f=5M g=7",
+     "(a bc d e) (a b f e) (a b f g) (a bc d g) (a bc d) (a bc d g) (a f) -> (a bc d e) (a b f e) (a b f g) | a=2 b=2 "
+     "c=2M d=3M e=8M f=5M g=7",
      2 * (2 * 4 * 3 * 5) * (3 * 8 + 2 * 7), -1, Attention},
 
     // rl.

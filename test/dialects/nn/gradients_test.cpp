@@ -220,13 +220,15 @@ const Case cases[] = {
     {"attention_everything",
      "%q: tensor<2x2x4x2xf64>, %k: tensor<2x1x4x2xf64>, %v: tensor<2x1x4x2xf64>, %m: tensor<2x4xi1>, %s: "
      "tensor<2x4xi64>, %b: tensor<2x2x4x4xf64>",
-     "%y, %lse = nn.attention %q, %k, %v valid %m segments %s bias %b {scale = 0.7 : f64, causal, window = 2 : i64, softcap "
+     "%y, %lse = nn.attention %q, %k, %v valid %m segments %s bias %b {scale = 0.7 : f64, causal, window = 2 : i64, "
+     "softcap "
      "= 1.5 : f64} : "
      "(tensor<2x2x4x2xf64>, tensor<2x1x4x2xf64>, tensor<2x1x4x2xf64>, tensor<2x4xi1>, tensor<2x4xi64>, "
      "tensor<2x2x4x4xf64>) -> tensor<2x2x4x2xf64>",
      "tensor<2x2x4x2xf64>"},
     {"attention_window_both_sides", "%q: tensor<1x1x4x2xf64>, %k: tensor<1x1x5x2xf64>, %v: tensor<1x1x5x2xf64>",
-     "%y, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64, window = 2 : i64} : (tensor<1x1x4x2xf64>, tensor<1x1x5x2xf64>, "
+     "%y, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64, window = 2 : i64} : (tensor<1x1x4x2xf64>, "
+     "tensor<1x1x5x2xf64>, "
      "tensor<1x1x5x2xf64>) -> tensor<1x1x4x2xf64>",
      "tensor<1x1x4x2xf64>"},
     {"token_logprobs", "%x: tensor<2x3xf64>, %i: tensor<2xi64>",
