@@ -37,7 +37,7 @@ def TokenLogprobsOp : RLOp<"token_logprobs", [AllTypesMatch<["logprobs", "entrop
   let builders = [OpBuilder<(ins "::mlir::Value":$logits, "::mlir::Value":$labels, CArg<"::mlir::Value", "{}">:$rows)>];
 }
 
-def TokenLoopOp : Op<RLDialect, "token_loop", [Pure, AttrSizedOperandSegments, AttrSizedResultSegments, SingleBlock,
+def TokenLoopOp : Op<RLDialect, "token_loop", [Pure, AttrSizedOperandSegments, AttrSizedResultSegments, SingleBlock, IsolatedFromAbove,
     DeclareOpInterfaceMethods<CostOpInterface>]> {
   let summary = "the rows of selected tokens, a chunk at a time";
   let description = [{
@@ -45,7 +45,7 @@ def TokenLoopOp : Op<RLDialect, "token_loop", [Pure, AttrSizedOperandSegments, A
     each tensor of `tokens` ([B, S, ...]), the chunk's rows [chunk, 1, ...] (zeros where the last chunk has none), then the tensors of
     `whole` as they are. The region yields, first, tensors [chunk, 1, ...] that become the rows of `perToken` ([B, S, ...], zero where
     the mask selects nothing), then tensors that are added up over the chunks in `sums`. It must treat each row by itself, and a row
-    of zeros must add nothing to a sum.
+    of zeros must add nothing to a sum. It sees nothing else of the outside: constants stay within, where kernels compute them.
     1. The mask and all tensors per token begin with the same two dimensions B, S; chunk is from 1 to B S.
     2. Arguments of the region have the types above.
     3. `rl.yield` has the types above: those of the results, with [chunk, 1, ...] for those per token.
