@@ -138,6 +138,22 @@ class CommandLine(unittest.TestCase):
         self.expect(0, *arguments, *(["--weights", weights] if weights else []))
         return load_file(out)
 
+    def test_micro_batches_give_the_same_step(self):
+        rows = self.batch["input_ids"].shape[0]
+        for preset, aggregation in (("grpo", "token_mean"), ("grpo", "sequence_mean_token_mean"), ("gspo", "sequence_mean_token_mean"), ("sft", "token_sum")):
+            with self.subTest(preset=preset, aggregation=aggregation):
+                text = self.recipe.read_text().replace('preset = "grpo"', f'preset = "{preset}"').replace("token_mean", aggregation)
+                if preset == "sft":
+                    text = "".join(line for line in text.splitlines(True) if not line.startswith(("advantages", "clip_low", "clip_high", "kl", "old_logprobs")))
+                whole = self.results_of(text)
+                parts = self.results_of(text.replace("[batch]", f"[batch]\nmicro_batches = {rows}"))
+                self.assertEqual(set(whole), set(parts))
+                for name in (name for name in whole if name.startswith("grad.")):
+                    # Sums of some tens of tokens in another order, in float32.
+                    error = np.linalg.norm(whole[name] - parts[name]) / (np.linalg.norm(whole[name]) + 1e-3 * whole["grad_norm"])
+                    self.assertLess(error, 1e-5, name)
+                np.testing.assert_allclose(parts["loss"], whole["loss"], rtol=1e-5, atol=1e-6)
+
     def test_the_dump_of_import_is_a_graph(self):
         dump = self.work / "forward.mlir"
         self.expect(0, "compile", self.recipe, "--stop-after", "import", "--dump", f"import={dump}")

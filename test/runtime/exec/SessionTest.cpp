@@ -368,6 +368,42 @@ TEST(HostCalls, AreAllDefined) {
 
 // --- Attention as a program calls it
 
+/// Runs test::loopProgram on six rows of small integers; `rows` says which are selected.
+void expectLoop(std::vector<uint8_t> rows, int threads) {
+  schema::ProgramT written = test::loopProgram();
+  auto program = Program::fromBytes(*serializeProgram(written));
+  ASSERT_TRUE(program.isOk()) << program.status().text();
+  auto session = Session::open(*program, {.threads = threads});
+  ASSERT_TRUE(session.isOk()) << session.status().text();
+  std::vector<float> x(24), y(24, 9), sum(16, 9), wantY(24), wantSum(16);
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = float(i % 7) - 3;
+  for (size_t r = 0; r < 6; ++r)
+    for (size_t i = 0; rows[r] && i < 4; ++i) {
+      wantY[r * 4 + i] = x[r * 4 + i];
+      for (size_t j = 0; j < 4; ++j)
+        wantSum[i * 4 + j] += x[r * 4 + i] * x[r * 4 + j];
+    }
+  for (int run = 0; run < 2; ++run) { // nothing is left of the first
+    Status status =
+        (*session)->run("loop", {{"mask", {rows.data(), DType::Bool, {6}}}, {"x", {x.data(), DType::F32, {6, 4}}}},
+                        {{"y", {y.data(), DType::F32, {6, 4}}}, {"sum", {sum.data(), DType::F32, {4, 4}}}});
+    ASSERT_TRUE(status.isOk()) << status.text();
+    EXPECT_EQ(y, wantY);
+    EXPECT_EQ(sum, wantSum);
+  }
+}
+
+TEST(Session, LoopsOverSelectedRows) {
+  for (int threads : {1, 2}) {
+    expectLoop({1, 1, 1, 1, 1, 1}, threads); // a whole chunk, and half of one
+    expectLoop({0, 1, 1, 0, 1, 1}, threads); // exactly one
+    expectLoop({1, 0, 1, 1, 1, 1}, threads);
+    expectLoop({0, 0, 0, 0, 0, 1}, threads);
+    expectLoop({0, 0, 0, 0, 0, 0}, threads); // one pass over nothing: sums are set, not left
+  }
+}
+
 /// Inputs and outputs of test::attentionProgram.
 struct Attend {
   std::vector<float> q = wave(2 * 128 * 64, 0.7f), dOut = wave(2 * 128 * 64, 1.1f), k = wave(2 * 128 * 32, 0.3f),

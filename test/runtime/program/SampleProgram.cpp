@@ -274,6 +274,55 @@ ProgramT attentionProgram() {
   return std::move(b.program);
 }
 
+ProgramT loopProgram() {
+  Builder b;
+  b.program.target = "cpu";
+  b.program.graft_version = "0.1.0";
+  auto entry = std::make_unique<EntryT>();
+  entry->name = "loop";
+  auto buffer = [&](const char *name, std::vector<int64_t> shape, int first, int last, DType dtype = DType::F32) {
+    unsigned index = b.buffer(name, Storage::Arena, 0, entry->arena_bytes, std::move(shape), first, last, dtype);
+    entry->arena_bytes += (b.program.buffers[index]->size + 63) / 64 * 64;
+    return index;
+  };
+  auto mask = buffer("mask", {6}, -1, 4, DType::Bool), x = buffer("x", {6, 4}, -1, 4);
+  auto y = buffer("y", {6, 4}, 0, 5), sum = buffer("sum", {4, 4}, 1, 5);
+  auto indices = buffer("indices", {4}, 1, 4, DType::I64), chunk = buffer("chunk", {4, 4}, 2, 4);
+  b.bind(entry->inputs, "mask", mask);
+  b.bind(entry->inputs, "x", x);
+  b.bind(entry->outputs, "y", y);
+  b.bind(entry->outputs, "sum", sum);
+  auto operand = [&](unsigned index, Access access) { return std::make_unique<Operand>(b.all(index, access)); };
+  FillT fill;
+  fill.dst = operand(y, Access::Write);
+  fill.pattern = {0};
+  b.add(*entry, std::move(fill), "zeros", "copy");
+  RowLoopT loop;
+  loop.mask = operand(mask, Access::Read);
+  loop.indices = operand(indices, Access::Write);
+  loop.rows = 6, loop.chunk = 4, loop.parts = 2, loop.body = 3;
+  b.add(*entry, std::move(loop), "loop", "gather");
+  auto move = [&](unsigned from, unsigned to, bool scatter) {
+    MoveRowsT rows;
+    rows.indices = operand(indices, Access::Read);
+    rows.from = operand(from, Access::Read);
+    rows.to = operand(to, scatter ? Access::ReadWrite : Access::Write);
+    rows.count = 4, rows.rows = 6, rows.width = 16;
+    rows.scatter = scatter;
+    b.add(*entry, std::move(rows), "rows", "gather");
+  };
+  move(x, chunk, false);
+  GemmT product =
+      Builder::gemm(4, 4, 4, Builder::matrix(chunk, 1, 4), Builder::matrix(chunk, 4, 1), Builder::matrix(sum, 4, 1));
+  product.after_first = true;
+  b.add(*entry, std::move(product), "sum", "gemm");
+  entry->instructions.back()->chunk_size = ChunkSize::K;
+  move(chunk, y, true);
+  b.program.arena_bytes = entry->arena_bytes;
+  b.program.entries.push_back(std::move(entry));
+  return std::move(b.program);
+}
+
 std::vector<uint8_t> sampleFile() {
   ProgramT program = sampleProgram();
   auto bytes = serializeProgram(program);

@@ -21,6 +21,10 @@ schema::ProgramT sampleProgram();
 /// [2, 4, 128]. Causal, window 100, scale 1/4, soft-cap 5.
 schema::ProgramT attentionProgram();
 
+/// A program without weights: entry `loop` copies the rows of x [6, 4] that mask [6] selects to y (zeros elsewhere), in
+/// chunks of four, and gives the sum of x^T x over them [4, 4].
+schema::ProgramT loopProgram();
+
 /// Bytes of the sample's file.
 std::vector<uint8_t> sampleFile();
 

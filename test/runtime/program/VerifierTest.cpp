@@ -367,6 +367,75 @@ TEST(AttentionVerifier, AcceptsMasksAndTheirAbsence) {
   EXPECT_EQ(verdict(drop, test::attentionProgram()), "ok");
 }
 
+// Breaks the program with a loop.
+class LoopVerifier : public testing::TestWithParam<Fault> {};
+TEST_P(LoopVerifier, Rejects) {
+  EXPECT_THAT(verdict(GetParam().breakIt, test::loopProgram()), HasSubstr(GetParam().says));
+}
+RowLoopT &loop(ProgramT &p) {
+  return *operation(p, 0, 1).AsRowLoop();
+}
+MoveRowsT &gatherRows(ProgramT &p) {
+  return *operation(p, 0, 2).AsMoveRows();
+}
+MoveRowsT &scatterRows(ProgramT &p) {
+  return *operation(p, 0, 4).AsMoveRows();
+}
+GemmT &loopGemm(ProgramT &p) {
+  return *operation(p, 0, 3).AsGemm();
+}
+ChunkSize &chunkSize(ProgramT &p, size_t i) {
+  return p.entries[0]->instructions[i]->chunk_size;
+}
+
+const Fault loopFaults[] = {
+    {"NoRows", [](ProgramT &p) { loop(p).rows = 0; }, "impossible numbers of rows"},
+    {"HugeChunk", [](ProgramT &p) { loop(p).chunk = huge; }, "impossible numbers of rows"},
+    {"NoParts", [](ProgramT &p) { loop(p).parts = 0; }, "impossible numbers of rows"},
+    {"PartsDoNotDivide", [](ProgramT &p) { loop(p).parts = 3; }, "impossible numbers of rows"},
+    {"NoBody", [](ProgramT &p) { loop(p).body = 0; }, "impossible numbers of rows"},
+    {"LongBody", [](ProgramT &p) { loop(p).body = 4; }, "body of 4 instructions, 3 are left"},
+    {"Nested",
+     [](ProgramT &p) {
+       RowLoopT inner(loop(p));
+       inner.body = 1;
+       operation(p, 0, 2).Set(std::move(inner));
+     },
+     "is a loop within a loop"},
+    {"ShortMask", [](ProgramT &p) { setExtent(*loop(p).mask, 5); }, "mask or indices are misaligned, too short"},
+    {"ShortIndices", [](ProgramT &p) { setExtent(*loop(p).indices, 24); }, "mask or indices are misaligned, too short"},
+    {"IndicesRead", [](ProgramT &p) { setAccess(*loop(p).indices, Access::Read); }, "mask or indices"},
+    {"Outside", [](ProgramT &p) { loop(p).body = 2; }, "moves other rows than those of the loop around it"},
+    {"OtherIndices", [](ProgramT &p) { setByteOffset(*gatherRows(p).indices, 8); }, "moves other rows"},
+    {"OtherCount", [](ProgramT &p) { gatherRows(p).count = 3; }, "moves other rows"},
+    {"OtherRows", [](ProgramT &p) { scatterRows(p).rows = 5; }, "moves other rows"},
+    {"WideRows", [](ProgramT &p) { gatherRows(p).width = 20; }, "rows reach beyond the operands"},
+    {"NoWidth", [](ProgramT &p) { gatherRows(p).width = 0; }, "rows reach beyond the operands"},
+    {"HugeWidth", [](ProgramT &p) { gatherRows(p).width = huge; }, "rows reach beyond the operands"},
+    {"Access", [](ProgramT &p) { setAccess(*scatterRows(p).to, Access::Write); }, "operands have the wrong access"},
+    {"InPlace", [](ProgramT &p) { setBuffer(*scatterRows(p).to, scatterRows(p).from->buffer()); },
+     "reads and writes the same bytes of buffer 'chunk'"},
+    {"IndicesWritten",
+     [](ProgramT &p) {
+       loopGemm(p).c->buffer = number(p, 0, "indices");
+       loopGemm(p).m = loopGemm(p).n = 1;
+     },
+     "reads and writes the same bytes of buffer 'indices'"},
+    {"AddsTwice", [](ProgramT &p) { loopGemm(p).accumulate = true; },
+     "accumulates always, and after the first pass only"},
+    {"AddsOutside", [](ProgramT &p) { loop(p).body = 1; }, "accumulates after the first pass of no loop"},
+    {"SizeOfAnother", [](ProgramT &p) { chunkSize(p, 3) = ChunkSize::Units; }, "says that a size counts rows"},
+    {"SizeOfNothing", [](ProgramT &p) { chunkSize(p, 0) = ChunkSize::M; }, "says that a size counts rows"},
+    {"SizeIsNotCut", [](ProgramT &p) { loopGemm(p).k = 3; }, "says that a size counts rows"},
+    {"DiesInTheLoop", [](ProgramT &p) { buffer(p, 0, "x").last = 2; }, "'x' lives through a part of the loop at 1"},
+    {"MaskDies", [](ProgramT &p) { buffer(p, 0, "mask").last = 1; }, "'mask' lives through a part of the loop"},
+    {"BornInTheLoop", [](ProgramT &p) { buffer(p, 0, "sum").first = 3; }, "'sum' lives through a part of the loop"}};
+INSTANTIATE_TEST_SUITE_P(RowLoop, LoopVerifier, testing::ValuesIn(loopFaults), caseName);
+
+TEST(LoopVerifier, AcceptsTheLoop) {
+  EXPECT_EQ(verdict([](ProgramT &) {}, test::loopProgram()), "ok");
+}
+
 TEST(Verifier, AcceptsTheSample) {
   EXPECT_EQ(verdict([](ProgramT &) {}), "ok");
 }
