@@ -105,7 +105,7 @@ private:
   }
 
   std::string_view keep(std::string text) {
-    return charge(text.size() + sizeof text) ? std::string_view(model_.text.emplace_back(std::move(text))) : "";
+    return charge(text.size() + sizeof(std::string)) ? std::string_view(model_.text.emplace_back(std::move(text))) : "";
   }
 
   static Node identity(const Call &call, std::string_view source, std::string_view result) {

@@ -30,8 +30,8 @@ std::vector<PeakMemory> peakMemory(const schema::Program &program) {
       if (buffer.storage() != schema::Storage::Arena || buffer.entry() != peak.entry)
         continue;
       peak.live.push_back(i);
-      change[static_cast<size_t>(buffer.first() + 1)] += aligned(buffer.size());
-      change[static_cast<size_t>(buffer.last() + 2)] -= aligned(buffer.size());
+      change[static_cast<size_t>(buffer.first()) + 1] += aligned(buffer.size()); // -1 becomes 0
+      change[static_cast<size_t>(buffer.last()) + 2] -= aligned(buffer.size());
     }
     int64_t bytes = 0;
     for (size_t t = 0; t < times; ++t)

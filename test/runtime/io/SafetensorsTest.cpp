@@ -119,9 +119,9 @@ TEST_F(Safetensors, RefusesBrokenFraming) {
   expectFault(safetensors("{}", "", 100'000'000), Code::Format, "only 2 follow");
   for (uint64_t length : {uint64_t{100'000'001}, uint64_t{1} << 63, UINT64_MAX, UINT64_MAX - 7})
     expectFault(safetensors("{}", "", length), Code::Limit, std::to_string(length));
-  for (std::string header : {" {}", "\xEF\xBB\xBF{}", "[]", "null", "\"x\""})
+  for (const char *header : {" {}", "\xEF\xBB\xBF{}", "[]", "null", "\"x\""})
     expectFault(safetensors(header), Code::Format, "begin with '{'");
-  for (std::string tail : {std::string(2, '\0'), std::string("\xFF"), std::string("x"), std::string("{}")})
+  for (const std::string &tail : {std::string(2, '\0'), std::string("\xFF"), std::string("x"), std::string("{}")})
     expectFault(safetensors("{}" + tail), Code::Format, "something follows");
 }
 
