@@ -4,6 +4,7 @@
 #include "frontends/mlir/Diagnostics.h"
 #include "passes/ProgramTables.h"
 #include "passes/codegen/Passes.h"
+#include "passes/loss/FuseHead.h"
 #include "passes/lower/Lower.h"
 #include "runtime/base/AtomicFile.h"
 #include "runtime/base/File.h"
@@ -179,7 +180,7 @@ Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
   StageEnd lossEnd(options, Stage::Loss);
   for (StringRef name : {"logprobs", "accumulate"})
     if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name)) {
-      FusedHead head = fuseHead(function, options.head);
+      FusedHead head = fuseHead(function);
       if (!head.fused && name == "accumulate")
         module.graph.notes.push_back("the head is not fused with the loss: " + head.reason);
     }

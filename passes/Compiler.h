@@ -20,7 +20,6 @@
 #include "passes/ImportModel.h"
 #include "passes/autodiff/EntryPoints.h"
 #include "passes/codegen/CompileKernels.h"
-#include "passes/loss/FuseHead.h"
 #include "runtime/program/Program_generated.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -42,7 +41,6 @@ struct CompileOptions {
   std::vector<std::pair<Stage, std::string>>
       dumps; ///< MLIR after a stage into a file, with locations; that of import can be a recipe's graph; after lower
              ///< and codegen: the row programs
-  HeadOptions head;
   std::optional<CpuLevel> level;                      ///< absent: the best of this machine
   unsigned threads = 2;                               ///< for code generation; does not change the bytes
   std::function<void(Stage, double seconds)> onStage; ///< called after each stage

@@ -14,6 +14,12 @@ namespace graft::rl {
 /// "grad.model.norm.weight").
 constexpr llvm::StringLiteral nameAttribute = "rl.name";
 
+/// On a product in the region of a token loop: the letter of its equation that counts rows of the chunk.
+constexpr llvm::StringLiteral rowsAttribute = "rl.rows";
+
+/// A chunk that is not full is cut to a multiple of its length divided by at most this.
+constexpr int64_t chunkParts = 8;
+
 /// Registers rl and everything it builds on.
 void registerDialects(mlir::DialectRegistry &registry);
 

@@ -30,7 +30,7 @@ nn::RecomputeClass ParameterOp::getRecomputeClass() {
 //===-- token_logprobs --------------------------------------------------------------------------------------------===//
 
 void TokenLogprobsOp::build(OpBuilder &builder, OperationState &state, Value logits, Value labels, Value rows) {
-  Type row = nn::typeOf(logits).clone(nn::shapeOf(logits).drop_back());
+  Type row = nn::rowType(logits.getType());
   build(builder, state, row, row, row, logits, labels, rows);
 }
 

@@ -19,9 +19,6 @@ namespace {
 
 using OpSet = llvm::SetVector<Operation *>;
 
-// A chunk that is not full is cut to a multiple of an eighth of it.
-constexpr int64_t kParts = 8;
-
 bool isSplat(Value value) {
   DenseElementsAttr elements;
   return matchPattern(value, m_Constant(&elements)) && elements.isSplat();
@@ -59,8 +56,10 @@ private:
   OpSet neededBy(const OpSet &users);
   std::optional<Part> partOf(const OpSet &ops, ArrayRef<Value> outputs);
   SmallVector<Value> outputsOf(const OpSet &ops, const OpSet &inside);
-  bool emit(const Part &part);
-  Value clone(Operation *op, OpBuilder &builder, IRMapping &values, Location loc);
+  rl::TokenLoopOp emit(const Part &part);
+  Value chunkOf(DenseElementsAttr splat, OpBuilder &builder, Location loc);
+  void clone(Operation *op, OpBuilder &builder, IRMapping &values);
+  Value productWithOnes(nn::ReduceOp reduce, OpBuilder &builder, Value input);
   bool give(std::string reason) {
     if (head_.reason.empty())
       head_.reason = std::move(reason);
@@ -110,7 +109,6 @@ bool HeadFuser::findOperators() {
   for (Operation *op : wideOps)
     if (!forward_.contains(op))
       backward_.insert(op);
-  // Constants and positions that only the backward part reads belong to it; those of the forward part may serve both.
   OpSet below = reach(all, {logprobs_}, /*ancestors=*/false);
   OpSet above = reach(all, backward_.getArrayRef(), /*ancestors=*/true);
   for (Operation *op : all)
@@ -238,50 +236,48 @@ std::optional<Part> HeadFuser::partOf(const OpSet &ops, ArrayRef<Value> outputs)
   return part;
 }
 
-/// The operator on the rows of a chunk.
-Value HeadFuser::clone(Operation *op, OpBuilder &builder, IRMapping &values, Location loc) {
-  int64_t chunk = head_.chunkRows;
-  // A sum over tokens is a product with ones: it adds from chunk to chunk where it is stored.
-  if (auto reduce = dyn_cast<nn::ReduceOp>(op); reduce && !rules_[op].results[0]) {
-    nn::Build b(builder, loc);
-    Value x = values.lookup(reduce.getInput());
-    std::string all, kept;
-    for (int64_t d = 0; d < nn::typeOf(x).getRank(); ++d) {
-      all += static_cast<char>('a' + d);
-      if (!llvm::is_contained(reduce.getAxes(), d))
-        kept += static_cast<char>('a' + d);
-    }
-    SmallVector<int64_t> sizes;
-    std::string summed;
-    for (int64_t d : reduce.getAxes()) {
-      sizes.push_back(nn::shapeOf(x)[d]);
-      summed += static_cast<char>('a' + d);
-    }
-    Value ones = b.splat(nn::typeOf(x).clone(sizes), 1.0);
-    Value sum = b.contract(all + "," + summed + "->" + kept, x, ones);
-    sum.getDefiningOp()->setAttr("rl.rows", builder.getStringAttr("a"));
-    return sum;
-  }
-  Operation *copy;
-  if (DenseElementsAttr constant; matchPattern(op, m_Constant(&constant))) {
-    auto type = rl::TokenLoopOp::chunkType(op->getResult(0).getType(), chunk);
-    copy = arith::ConstantOp::create(builder, loc, constant.resizeSplat(type));
-  } else {
-    copy = builder.clone(*op, values);
-    for (auto [result, byToken] : llvm::zip(copy->getResults(), rules_[op].results))
-      if (byToken)
-        result.setType(rl::TokenLoopOp::chunkType(result.getType(), chunk));
-  }
-  if (auto contract = dyn_cast<nn::ContractOp>(copy)) {
-    unsigned operand = rules_[op].operands[0] ? 0 : 1;
-    copy->setAttr("rl.rows", builder.getStringAttr(contract.getLabels()[operand].take_front(1)));
-  }
-  for (auto [from, to] : llvm::zip(op->getResults(), copy->getResults()))
-    values.map(from, to);
-  return copy->getResult(0);
+/// A constant of one value, for the rows of a chunk.
+Value HeadFuser::chunkOf(DenseElementsAttr splat, OpBuilder &builder, Location loc) {
+  auto type = rl::TokenLoopOp::chunkType(splat.getType(), head_.chunkRows);
+  return arith::ConstantOp::create(builder, loc, splat.resizeSplat(type));
 }
 
-bool HeadFuser::emit(const Part &part) {
+/// A sum over tokens as a product with ones: it adds from chunk to chunk where it is stored.
+Value HeadFuser::productWithOnes(nn::ReduceOp reduce, OpBuilder &builder, Value input) {
+  nn::Build b(builder, reduce.getLoc());
+  std::string all, summed, kept;
+  SmallVector<int64_t> sizes;
+  for (auto [d, size] : llvm::enumerate(nn::shapeOf(input))) {
+    auto letter = static_cast<char>('a' + d);
+    bool reduced = llvm::is_contained(reduce.getAxes(), static_cast<int64_t>(d));
+    all += letter;
+    (reduced ? summed : kept) += letter;
+    if (reduced)
+      sizes.push_back(size);
+  }
+  Value ones = b.splat(nn::typeOf(input).clone(sizes), 1.0);
+  Value sum = b.contract(all + "," + summed + "->" + kept, input, ones);
+  sum.getDefiningOp()->setAttr(rl::rowsAttribute, builder.getStringAttr("a"));
+  return sum;
+}
+
+/// The operator on the rows of a chunk.
+void HeadFuser::clone(Operation *op, OpBuilder &builder, IRMapping &values) {
+  const TokenRule &rule = rules_[op];
+  if (auto reduce = dyn_cast<nn::ReduceOp>(op); reduce && !rule.results[0])
+    return values.map(reduce.getResult(), productWithOnes(reduce, builder, values.lookup(reduce.getInput())));
+  if (DenseElementsAttr splat; matchPattern(op, m_Constant(&splat)))
+    return values.map(op->getResult(0), chunkOf(splat, builder, op->getLoc()));
+  Operation *copy = builder.clone(*op, values);
+  for (auto [result, byToken] : llvm::zip(copy->getResults(), rule.results))
+    if (byToken)
+      result.setType(rl::TokenLoopOp::chunkType(result.getType(), head_.chunkRows));
+  if (auto contract = dyn_cast<nn::ContractOp>(copy))
+    copy->setAttr(rl::rowsAttribute,
+                  builder.getStringAttr(contract.getLabels()[rule.operands[0] ? 0 : 1].take_front(1)));
+}
+
+rl::TokenLoopOp HeadFuser::emit(const Part &part) {
   OpBuilder builder(part.ops.back());
   Location loc = logprobs_.getLoc();
   Value mask = logprobs_.getRows();
@@ -297,16 +293,10 @@ bool HeadFuser::emit(const Part &part) {
   for (Value value : part.whole)
     values.map(value, body->addArgument(value.getType(), value.getLoc()));
   for (Operation *op : part.ops) {
-    for (auto [operand, byToken] : llvm::zip(op->getOperands(), rules_[op].operands))
-      if (byToken && !values.contains(operand)) { // a constant from outside
-        DenseElementsAttr constant;
-        matchPattern(operand, m_Constant(&constant));
-        auto type = rl::TokenLoopOp::chunkType(operand.getType(), head_.chunkRows);
-        values.map(operand, arith::ConstantOp::create(builder, op->getLoc(), constant.resizeSplat(type)).getResult());
-      }
-    Value result = clone(op, builder, values, op->getLoc());
-    if (!values.contains(op->getResult(0)))
-      values.map(op->getResult(0), result);
+    for (Value operand : op->getOperands())
+      if (DenseElementsAttr splat; !values.contains(operand) && matchPattern(operand, m_Constant(&splat)))
+        values.map(operand, chunkOf(splat, builder, op->getLoc())); // from outside
+    clone(op, builder, values);
   }
   SmallVector<Value> yields;
   for (const auto *outputs : {&part.perToken, &part.sums})
@@ -322,7 +312,7 @@ bool HeadFuser::emit(const Part &part) {
         return !forward_.contains(user) && !backward_.contains(user) && user != loop;
       });
     }
-  return true;
+  return loop;
 }
 
 FusedHead HeadFuser::run() {
@@ -334,13 +324,12 @@ FusedHead HeadFuser::run() {
   if (!logprobs_ || nn::shapeOf(logprobs_.getLogits()).size() != 3)
     return give("there are no logits [batch, sequence, vocabulary]"), head_;
   wide_.assign(nn::shapeOf(logprobs_.getLogits()).begin(), nn::shapeOf(logprobs_.getLogits()).end());
-  head_.tokens = wide_[0] * wide_[1];
-  head_.vocabulary = wide_[2];
+  int64_t tokens = wide_[0] * wide_[1];
   int64_t rows = options_.chunkRows ? options_.chunkRows : std::max<int64_t>(1, options_.chunkBytes / (4 * wide_[2]));
-  if (rows > kParts)
-    rows -= rows % kParts;
-  head_.chunkRows = std::min(rows, head_.tokens);
-  if (!logprobs_.getRows() && head_.chunkRows == head_.tokens)
+  if (rows > rl::chunkParts)
+    rows -= rows % rl::chunkParts;
+  head_.chunkRows = std::min(rows, tokens);
+  if (!logprobs_.getRows() && head_.chunkRows == tokens)
     return give("the logits of all tokens are small"), head_;
   if (!findOperators() || !check(forward_) || !check(backward_))
     return head_;
@@ -348,35 +337,28 @@ FusedHead HeadFuser::run() {
   if (!head_.oneLoop)
     head_.reason.clear();
 
+  OpSet inside = inOrder({&forward_, &backward_});
   std::optional<Part> first, second;
   if (head_.oneLoop) {
     // Formula operators that others read too stay outside as well: they are cheap, and read the loop's log-probs there.
-    OpSet all = inOrder({&forward_, &formula_, &backward_}), inside = inOrder({&forward_, &backward_});
-    SmallVector<Value> outputs = outputsOf(inside, inside);
-    first = partOf(all, outputs);
-    if (!first)
-      return head_;
+    first = partOf(inOrder({&forward_, &formula_, &backward_}), outputsOf(inside, inside));
   } else {
-    OpSet again = neededBy(backward_), recomputed = inOrder({&again, &backward_});
-    OpSet inside = inOrder({&forward_, &backward_});
+    OpSet again = neededBy(backward_);
     SmallVector<Value> outputs = outputsOf(forward_, inside);
     for (Value result : logprobs_->getResults()) // what the second loop reads of the first
       if (!llvm::is_contained(outputs, result) && !result.use_empty())
         outputs.push_back(result);
     first = partOf(inOrder({&forward_}), outputs);
-    second = partOf(recomputed, outputsOf(backward_, inside));
-    if (!first || !second)
-      return head_;
+    second = partOf(inOrder({&again, &backward_}), outputsOf(backward_, inside));
   }
-  if (!emit(*first))
+  if (!first || (!head_.oneLoop && !second))
     return head_;
+  rl::TokenLoopOp loop = emit(*first);
   if (second) {
     // Its inputs are the first loop's results by now.
     for (Value &value : second->tokens)
-      if (Operation *op = value.getDefiningOp(); op == logprobs_) {
-        auto kept = llvm::find(first->perToken, value);
-        auto loop = *block().getOps<rl::TokenLoopOp>().begin();
-        Value now = loop.getPerToken()[kept - first->perToken.begin()];
+      if (value.getDefiningOp() == logprobs_) {
+        Value now = loop.getPerToken()[llvm::find(first->perToken, value) - first->perToken.begin()];
         for (Operation *user : second->ops)
           user->replaceUsesOfWith(value, now);
         value = now;

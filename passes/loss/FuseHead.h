@@ -15,9 +15,7 @@ struct HeadOptions {
 /// What became of the head of a function.
 struct FusedHead {
   bool fused = false;
-  int64_t chunkRows = 0; ///< rows of a chunk
-  int64_t tokens = 0;    ///< rows without selection: B S
-  int64_t vocabulary = 0;
+  int64_t chunkRows = 0;
   bool oneLoop = false; ///< forward and backward in one loop: the formula between them looks at each token alone
   std::string reason;   ///< why it was left as it is
 };

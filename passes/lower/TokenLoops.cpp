@@ -10,9 +10,6 @@ namespace graft {
 
 namespace {
 
-// An eighth of a chunk is the smallest share that is computed.
-constexpr int64_t kMostParts = 8;
-
 /// Rows of tensors [B, S, ...] with B and S as one dimension.
 SmallVector<int64_t> asRows(ArrayRef<int64_t> shape) {
   SmallVector<int64_t> rows = {shape[0] * shape[1]};
@@ -31,7 +28,7 @@ void EntryLowering::emitProductOf(nn::ContractOp op) {
   } else {
     options.accumulate = addsInto(op.getResult(), entry_.place(op.getResult()));
   }
-  if (auto rows = op->getAttrOfType<StringAttr>("rl.rows"))
+  if (auto rows = op->getAttrOfType<StringAttr>(rl::rowsAttribute))
     options.rowLetter = rows.getValue().front();
   emitProduct(entry_, op, options);
 }
@@ -70,7 +67,7 @@ void EntryLowering::shareUnits(size_t begin) {
     sound &= !sums || instructions[i]->chunk_size == schema::ChunkSize::K;
   }
   int64_t parts = 1;
-  for (int64_t candidate = 2; sound && candidate <= kMostParts; ++candidate)
+  for (int64_t candidate = 2; sound && candidate <= rl::chunkParts; ++candidate)
     if (loop.chunk % candidate == 0)
       parts = candidate;
   loop.parts = parts;
