@@ -192,7 +192,6 @@ void EntryBuilder::endScope(Scope scope, int loop) {
 }
 
 schema::Operand EntryBuilder::operand(const Access &access, ArrayRef<int64_t> space, schema::Access mode) {
-  use(access.buffer);
   int64_t bytes = elementBytes(access.buffer), extent = 1;
   for (auto [size, stride] : llvm::zip(space, access.strides))
     extent += (size - 1) * stride;

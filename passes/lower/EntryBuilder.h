@@ -74,7 +74,7 @@ public:
   schema::Operand operand(const Access &access, llvm::ArrayRef<int64_t> space, schema::Access mode);
   void copy(const Access &to, const Access &from, llvm::ArrayRef<int64_t> shape, const std::string &origin);
   void fillZero(const Place &place, llvm::ArrayRef<int64_t> shape, const std::string &origin);
-  /// Appends, and extends the lifetimes of the buffers that the instruction reads and writes to it.
+  /// Appends; the buffers that the instruction reads and writes live until then.
   template <typename T>
   schema::InstructionT &append(T operation, const std::string &origin, const std::string &category);
   /// Marks a use of the buffer at the time of the next instruction.
@@ -87,7 +87,6 @@ public:
   int entryIndex() const { return entry_; }
 
 private:
-  // Copies may have been appended between the making of one operand and the next.
   void useOperands(const std::vector<schema::Operand> &operands) {
     for (const schema::Operand &operand : operands)
       use(static_cast<int>(operand.buffer()));

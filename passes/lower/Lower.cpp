@@ -65,9 +65,18 @@ void EntryLowering::bindInputs() {
 
 namespace {
 
-/// What adds into the place of its result by itself.
-bool isAccumulator(Operation *op) {
-  return isa_and_nonnull<nn::ContractOp, nn::ScatterAddOp, rl::TokenLoopOp>(op);
+/// True for what its operator can add to what lies in its place: products, scatters, sums of a loop.
+bool isAccumulated(Value value) {
+  auto loop = value.getDefiningOp<rl::TokenLoopOp>();
+  return loop ? llvm::is_contained(loop.getSums(), value)
+              : isa_and_nonnull<nn::ContractOp, nn::ScatterAddOp>(value.getDefiningOp());
+}
+
+/// The same, or a sum of such values that nobody else reads.
+bool isSumOfAccumulated(Value value) {
+  auto add = value.getDefiningOp<arith::AddFOp>();
+  return value.hasOneUse() &&
+         (add ? isSumOfAccumulated(add.getLhs()) && isSumOfAccumulated(add.getRhs()) : isAccumulated(value));
 }
 
 } // namespace
@@ -75,24 +84,15 @@ bool isAccumulator(Operation *op) {
 /// A gradient that is the sum of products and scatters: each adds into the gradient where it runs, and the additions
 /// vanish.
 void EntryLowering::accumulateInto(Value value, const Place &place) {
-  Operation *op = value.getDefiningOp();
-  if (auto add = dyn_cast_or_null<arith::AddFOp>(op)) {
-    auto isPart = [](Value operand) {
-      return operand.hasOneUse() && (operand.getDefiningOp<arith::AddFOp>() || isAccumulator(operand.getDefiningOp()));
-    };
-    auto isSum = [&](Value operand, auto &&self) -> bool {
-      auto inner = operand.getDefiningOp<arith::AddFOp>();
-      return isPart(operand) && (!inner || (self(inner.getLhs(), self) && self(inner.getRhs(), self)));
-    };
-    if (isSum(add.getLhs(), isSum) && isSum(add.getRhs(), isSum)) {
-      folded_.insert(op);
-      accumulateInto(add.getLhs(), place);
-      accumulateInto(add.getRhs(), place);
-      return;
-    }
+  auto add = value.getDefiningOp<arith::AddFOp>();
+  if (add && isSumOfAccumulated(value)) {
+    folded_.insert(add);
+    accumulateInto(add.getLhs(), place);
+    accumulateInto(add.getRhs(), place);
+    return;
   }
   entry_.setPlace(value, place);
-  if (isAccumulator(op))
+  if (isAccumulated(value))
     accumulated_.insert(value);
 }
 
@@ -116,7 +116,7 @@ LogicalResult EntryLowering::bindGradients() {
           resultName(i))
         entry_.setPlace(argument, place);
     Operation *op = value.getDefiningOp();
-    bool direct = op && value.hasOneUse() && (isAccumulator(op) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
+    bool direct = op && value.hasOneUse() && (isAccumulated(value) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
     if (direct)
       accumulateInto(value, place);
     gradients_.push_back({value, place, direct});
@@ -127,43 +127,31 @@ LogicalResult EntryLowering::bindGradients() {
 /// Where a pass adds to gradients that are neither products nor scatters, it reads what they were: an argument that
 /// lies where the gradient lies.
 void EntryLowering::addToGradients() {
-  Block &body = block();
   for (OpOperand &operand : terminator()->getOpOperands()) {
     StringRef name = resultName(operand.getOperandNumber());
-    Operation *op = operand.get().getDefiningOp();
-    SmallVector<Value> work = {operand.get()};
-    bool accumulates = name.starts_with(gradientPrefix);
-    if (!accumulates)
-      continue;
-    while (!work.empty() && accumulates) {
-      Value part = work.pop_back_val();
-      op = part.getDefiningOp();
-      accumulates = part.hasOneUse() && (isa_and_nonnull<arith::AddFOp>(op) || isAccumulator(op));
-      if (accumulates && isa<arith::AddFOp>(op))
-        llvm::append_range(work, op->getOperands());
-    }
-    if (accumulates)
+    if (!name.starts_with(gradientPrefix) || isSumOfAccumulated(operand.get()))
       continue;
     auto attribute = DictionaryAttr::get(function_.getContext(),
                                          NamedAttribute(StringAttr::get(function_.getContext(), rl::nameAttribute),
                                                         StringAttr::get(function_.getContext(), name)));
     (void)function_.insertArgument(function_.getNumArguments(), operand.get().getType(), attribute, function_.getLoc());
     OpBuilder builder(terminator());
-    operand.set(arith::AddFOp::create(builder, function_.getLoc(), body.getArguments().back(), operand.get()));
+    operand.set(arith::AddFOp::create(builder, function_.getLoc(), block().getArguments().back(), operand.get()));
   }
 }
 
-/// An input of a concatenation that nobody else reads is written into the concatenation at once.
+/// An input of a concatenation that nobody else reads is written into the concatenation at once, by operators that can
+/// write with strides.
 void EntryLowering::placeConcatInputs(Block &body) {
   for (nn::ConcatOp op : body.getOps<nn::ConcatOp>()) {
     const Place outer = entry_.place(op.getResult());
     int64_t start = 0;
     for (Value input : op.getInputs()) {
       Operation *producer = input.getDefiningOp();
-      Role role = producer ? grouping_.role(producer) : Role::Parameter;
+      bool strided =
+          producer && (grouping_.role(producer) == Role::Member || isa<nn::ContractOp, nn::ConcatOp>(producer));
       bool once = llvm::count(op.getInputs(), input) == 1 && input.hasOneUse() && !entry_.hasPlace(input);
-      if (once && (role == Role::Member || role == Role::Library) &&
-          !isa<nn::ScatterAddOp, nn::ScatterElementsAddOp, nn::PadOp, nn::GatherOp, nn::GatherElementsOp>(producer))
+      if (once && strided)
         entry_.setPlace(input, {outer.buffer, outer.offset + start * outer.strides[op.getAxis()], outer.strides});
       start += nn::shapeOf(input)[op.getAxis()];
     }

@@ -191,7 +191,6 @@ void Product::emit(const ProductOptions &options) {
       operand->batch_strides.push_back(dim.strides[tensor]);
     operand->row_stride = rowStride;
     operand->column_stride = columnStride;
-    entry_.use(access_[tensor].buffer);
     return operand;
   };
   // A dimension of size 1 has any stride: say 1, or the pitch that makes the matrix dense.

@@ -94,7 +94,6 @@ LogicalResult EntryLowering::emitLoop(rl::TokenLoopOp op) {
     rows.push_back(entry_.readDense(value));
   for (auto [value, argument] : llvm::zip(op.getWhole(), arguments.drop_front(tokens))) {
     Access access = entry_.readDense(value);
-    entry_.use(access.buffer);
     entry_.setPlace(argument, {access.buffer, access.offset, access.strides});
   }
   for (Value result : op.getPerToken())
@@ -104,7 +103,7 @@ LogicalResult EntryLowering::emitLoop(rl::TokenLoopOp op) {
     if (!value.getDefiningOp<nn::ContractOp>() || !value.hasOneUse())
       return op.emitError() << "a sum over tokens must be a product";
     const Place place = entry_.place(result);
-    entry_.use(place.buffer);
+    entry_.use(place.buffer); // the first pass writes it, all read it
     loopSums_[value] = addsInto(result, place);
     entry_.setPlace(value, place);
   }

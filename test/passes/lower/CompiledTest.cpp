@@ -204,6 +204,12 @@ const Case cases[] = {
         %ot = nn.transpose %o perm = [0, 2, 1, 3] : tensor<2x4x7x4xf32> -> tensor<2x7x4x4xf32>
         %y = nn.reshape %ot : tensor<2x7x4x4xf32> -> tensor<2x7x16xf32> return %y : tensor<2x7x16xf32>)",
      0},
+    {"attention_gradients_in_a_concatenation",
+     R"((%q: tensor<2x2x5x4xf32> {rl.name = "q"}, %g: tensor<2x2x5x4xf32> {rl.name = "g"}) -> (tensor<2x6x5x4xf32> {rl.name = "y"}))",
+     R"(%o, %n = nn.attention %q, %q, %q {scale = 0.5 : f64, causal} : (tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>) -> tensor<2x2x5x4xf32>
+        %dq, %dk, %dv = nn.attention_gradient %q, %q, %q, %o, %n, %g {scale = 0.5 : f64, causal} : tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>
+        %y = nn.concat %dq, %dk, %dv axis = 1 : tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32> -> tensor<2x6x5x4xf32> return %y : tensor<2x6x5x4xf32>)",
+     0},
     {"rope",
      R"((%x: tensor<2x3x5x8xf32> {rl.name = "x"}, %c: tensor<5x4xf32> {rl.name = "c"}, %s: tensor<5x4xf32> {rl.name = "s"}) -> (tensor<2x3x5x8xf32> {rl.name = "y"}))",
      R"(%cb = nn.broadcast %c dims = [2, 3] : tensor<5x4xf32> -> tensor<2x3x5x4xf32> %sb = nn.broadcast %s dims = [2, 3] : tensor<5x4xf32> -> tensor<2x3x5x4xf32>
