@@ -240,6 +240,11 @@ Status StepRunner::completeAdvantages(Batch &batch) {
   return Status::ok();
 }
 
+bool StepRunner::needsOldLogprobs(const Batch &batch) const {
+  return settings_.oldPolicy == OldPolicy::Initial && reads("accumulate", "old_logprobs") &&
+         !batch.find("old_logprobs");
+}
+
 Result<std::vector<float>> StepRunner::logprobs(const Batch &batch) {
   if (batch.sequences != settings_.sequences)
     return wrongRows(batch.sequences, settings_.sequences);

@@ -62,6 +62,8 @@ public:
 
   /// Adds `advantages` [B,S] if accumulate reads them and the batch has none. Graph fault if they cannot be computed.
   Status completeAdvantages(Batch &batch);
+  /// True if accumulate reads `old_logprobs`, the batch has none, and they are those of the initial weights.
+  bool needsOldLogprobs(const Batch &batch) const;
   /// [B,S] under the present weights.
   Result<std::vector<float>> logprobs(const Batch &batch);
   /// Sets gradients. The batch must be complete: Graph fault for each array that is missing.

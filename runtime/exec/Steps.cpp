@@ -208,7 +208,7 @@ public:
     shape.alpha = gemm.alpha();
     shape.accumulate = gemm.accumulate();
     auto at = [&](const schema::MatrixOperand &operand) {
-      return reinterpret_cast<float *>(address(operand.buffer(), operand.byte_offset()));
+      return reinterpret_cast<float *>(maker_.address(operand.buffer(), operand.byte_offset()));
     };
     std::vector<kernels::Gemm> plans = plansOf(shape), more;
     if (gemm.after_first()) {
@@ -262,10 +262,7 @@ private:
     return plans;
   }
   static Result<std::unique_ptr<Step>> own(std::unique_ptr<Step> step) { return step; }
-  uint8_t *address(unsigned buffer, int64_t offset) const {
-    return maker_.blocks.address(*maker_.program.buffers()->Get(buffer)) + offset;
-  }
-  uint8_t *address(const schema::Operand &operand) const { return address(operand.buffer(), operand.byte_offset()); }
+  uint8_t *address(const schema::Operand &operand) const { return maker_.address(operand); }
   std::vector<void *> addresses(const flatbuffers::Vector<const schema::Operand *> *operands) const {
     std::vector<void *> pointers;
     for (unsigned i = 0; operands && i < operands->size(); ++i)
@@ -315,10 +312,7 @@ uint8_t *Blocks::address(const schema::Buffer &buffer) const {
 }
 
 LoopStep StepMaker::makeLoop(const schema::RowLoop &loop) const {
-  auto at = [&](const schema::Operand &operand) {
-    return blocks.address(*program.buffers()->Get(operand.buffer())) + operand.byte_offset();
-  };
-  return {at(*loop.mask()), reinterpret_cast<int64_t *>(at(*loop.indices())), loop};
+  return {address(*loop.mask()), reinterpret_cast<int64_t *>(address(*loop.indices())), loop};
 }
 
 Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruction,

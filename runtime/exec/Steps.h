@@ -80,6 +80,10 @@ struct StepMaker {
   /// Verify error if the object code lacks a kernel. `loop`: the RowLoop around the instruction, or nullptr.
   Result<std::unique_ptr<Step>> make(const schema::Instruction &instruction, const schema::RowLoop *loop) const;
   LoopStep makeLoop(const schema::RowLoop &loop) const;
+  uint8_t *address(unsigned buffer, int64_t byteOffset) const {
+    return blocks.address(*program.buffers()->Get(buffer)) + byteOffset;
+  }
+  uint8_t *address(const schema::Operand &operand) const { return address(operand.buffer(), operand.byte_offset()); }
 };
 
 } // namespace graft

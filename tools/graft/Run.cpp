@@ -91,16 +91,6 @@ Status addGradients(Session &session, const RunFlags &flags, Results &results) {
   return Status::ok();
 }
 
-Status completeBatch(StepRunner &runner, Batch &batch) {
-  GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(batch));
-  if (runner.settings().oldPolicy == OldPolicy::Initial && runner.reads("accumulate", "old_logprobs") &&
-      !batch.find("old_logprobs")) {
-    GRAFT_ASSIGN_OR_RETURN(std::vector<float> old, runner.logprobs(batch));
-    setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, std::move(old)});
-  }
-  return Status::ok();
-}
-
 /// `step` is accumulate and apply, with the first step's learning rate; it also gives the new weights.
 Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const RunFlags &flags, Results &results) {
   std::vector<int64_t> shape = {batch.sequences, batch.tokens};
@@ -109,7 +99,7 @@ Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const Run
     results.add("logprobs", shape, std::move(logprobs));
     return Status::ok();
   }
-  GRAFT_RETURN_IF_ERROR(completeBatch(runner, batch));
+  GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(batch));
   if (flags.entry == "advantages") {
     const BatchArray *advantages = batch.find("advantages");
     if (!advantages)
@@ -119,6 +109,8 @@ Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const Run
   }
   // A step computes the log-probs of its loss tokens; those of the others come from a forward pass.
   GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));
+  if (runner.needsOldLogprobs(batch))
+    setArray(batch, {"old_logprobs", shape, logprobs});
   GRAFT_ASSIGN_OR_RETURN(StepResult step, runner.accumulate(batch));
   std::span<const float> mask = batch.floats("loss_mask");
   for (size_t i = 0; i < mask.size(); ++i)

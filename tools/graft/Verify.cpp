@@ -95,8 +95,7 @@ public:
     GRAFT_ASSIGN_OR_RETURN(Batch narrow, batch(runner, false));
     GRAFT_ASSIGN_OR_RETURN(Batch wide, batch(runner, true));
     GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(narrow));
-    if (runner.settings().oldPolicy == OldPolicy::Initial && runner.reads("accumulate", "old_logprobs") &&
-        !narrow.find("old_logprobs")) {
+    if (runner.needsOldLogprobs(narrow)) {
       GRAFT_ASSIGN_OR_RETURN(std::vector<float> old, runner.logprobs(narrow));
       setArray(narrow, {"old_logprobs", {narrow.sequences, narrow.tokens}, std::move(old)});
     }
