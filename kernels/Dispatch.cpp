@@ -20,15 +20,18 @@ GRAFT_DECLARE(v3)
 GRAFT_DECLARE(v4)
 #undef GRAFT_DECLARE
 
-const VectorFunctions &vectorFunctions() {
+std::span<const VectorFunctions> availableVectorFunctions() {
   static constexpr VectorFunctions tables[] = {
       {baseline::adamw, baseline::squaredNorm, baseline::addTo, baseline::gemm, baseline::attentionForwardItem,
        baseline::attentionBackwardItem},
       {v3::adamw, v3::squaredNorm, v3::addTo, v3::gemm, v3::attentionForwardItem, v3::attentionBackwardItem},
       {v4::adamw, v4::squaredNorm, v4::addTo, v4::gemm, v4::attentionForwardItem, v4::attentionBackwardItem}};
-  static const VectorFunctions &best = tables[isTargetAvailable("x86-64-v4")   ? 2
-                                              : isTargetAvailable("x86-64-v3") ? 1
-                                                                               : 0];
+  static const size_t count = isTargetAvailable("x86-64-v4") ? 3 : isTargetAvailable("x86-64-v3") ? 2 : 1;
+  return std::span(tables).first(count);
+}
+
+const VectorFunctions &vectorFunctions() {
+  static const VectorFunctions &best = availableVectorFunctions().back();
   return best;
 }
 

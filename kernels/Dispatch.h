@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace graft::kernels {
 
@@ -33,5 +34,8 @@ struct VectorFunctions {
 
 /// For this CPU. Thread-safe.
 const VectorFunctions &vectorFunctions();
+
+/// Every instruction set that this CPU has, the plainest first: what tests run.
+std::span<const VectorFunctions> availableVectorFunctions();
 
 } // namespace graft::kernels

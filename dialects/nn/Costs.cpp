@@ -336,8 +336,8 @@ ShardingRule attentionRule(Op op, Kind queries, ArrayRef<std::pair<Value, char>>
   return rule.take();
 }
 
-/// `products` over all (query, key) pairs; a causal mask lets half of them be skipped, which a peak counts as work not
-/// done.
+/// So many products over the query's and over the value's dimension, for all pairs of query and key; a causal mask lets
+/// half of them be skipped, which a peak counts as work not done.
 template <typename Op> Cost attentionCost(Op op, int64_t overD, int64_t overE) {
   auto q = shapeOf(op.getQuery()), v = shapeOf(op.getValue());
   Cost cost = costFromRule(op, ShardingRule{}, 0);

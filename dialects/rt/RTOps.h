@@ -26,7 +26,7 @@ class YieldOp;
 /// The largest sum of all scratch rows of a program, in bytes: they live on the stack of the thread that runs it.
 constexpr int64_t kMaxScratchBytes = int64_t(2) << 20;
 
-/// The type of the values that a sweep reads from or writes to an access or scratch: its compute type.
+/// The type in which values of an access, a scratch row or an element type are computed with: f32 for bf16 and f16.
 mlir::Type computeType(mlir::Type type);
 
 } // namespace graft::rt

@@ -11,8 +11,8 @@ namespace graft {
 ///   Ensures   only element-wise operators, nn shape operators, nn.attention and its gradient, nn.reduce, nn.contract,
 ///   gathers, scatters, cumsum and rl.parameter are left;
 ///             a reduction over the last dimension and others is split into two.
-/// `onlyAttention`: just attention, before autodiff, so that the probabilities of the forward pass are kept for the
-/// backward pass.
+/// `onlyAttention`: just attention with a bias, before autodiff, so that the probabilities of the forward pass are kept
+/// for the backward pass.
 mlir::LogicalResult decompose(mlir::func::FuncOp function, bool onlyAttention = false);
 
 } // namespace graft

@@ -1,6 +1,6 @@
 #include "kernels/attention/attention.h"
+#include "kernels/Dispatch.h"
 #include "kernels/attention/ranges.h"
-#include "runtime/device/cpu/Target.h"
 #include "test/kernels/Support.h"
 
 #include <algorithm>
@@ -8,17 +8,6 @@
 #include <limits>
 
 namespace graft::kernels {
-
-// The inner loops of every instruction set (Dispatch.cpp): tests run all that this CPU has.
-#define GRAFT_DECLARE(TARGET)                                                                                          \
-  namespace TARGET {                                                                                                   \
-  void attentionForwardItem(const AttentionForward &, const AttentionRanges &, float *, int64_t, int64_t);             \
-  void attentionBackwardItem(const AttentionBackward &, const AttentionRanges &, float *, int64_t, int64_t);           \
-  }
-GRAFT_DECLARE(baseline)
-GRAFT_DECLARE(v3)
-GRAFT_DECLARE(v4)
-#undef GRAFT_DECLARE
 
 namespace {
 
@@ -255,40 +244,28 @@ TEST_P(Attention, DoesNotDependOnTheCut) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Attention, testing::ValuesIn(cases),
                          [](const auto &info) { return std::string(info.param.name); });
 
-struct InstructionSet {
-  const char *name;
-  bool available;
-  decltype(&v4::attentionForwardItem) forward;
-  decltype(&v4::attentionBackwardItem) backward;
-};
-
-void runItems(Problem &p, const InstructionSet &set) {
+void runItems(Problem &p, const VectorFunctions &set) {
   Scratch forward(attentionForwardScratch(p.shape)), backward(attentionBackwardScratch(p.shape));
   for (int64_t unit = 0; unit < attentionUnits(p.shape); ++unit) {
     int64_t batch = unit / p.shape.keyHeads, head = unit % p.shape.keyHeads;
     AttentionRanges ranges;
     float *rest = layRanges(p.shape, static_cast<float *>(forward.get()), ranges);
     findRanges(p.shape, p.masks(), batch, ranges);
-    set.forward(p.forward(), ranges, rest, batch, head);
+    set.attentionForwardItem(p.forward(), ranges, rest, batch, head);
     rest = layRanges(p.shape, static_cast<float *>(backward.get()), ranges);
     findRanges(p.shape, p.masks(), batch, ranges);
-    set.backward(p.backward(), ranges, rest, batch, head);
+    set.attentionBackwardItem(p.backward(), ranges, rest, batch, head);
   }
 }
 
 TEST_P(Attention, AgreesOnEveryInstructionSet) {
-  const InstructionSet sets[] = {
-      {"baseline", true, baseline::attentionForwardItem, baseline::attentionBackwardItem},
-      {"v3", isTargetAvailable("x86-64-v3"), v3::attentionForwardItem, v3::attentionBackwardItem},
-      {"v4", isTargetAvailable("x86-64-v4"), v4::attentionForwardItem, v4::attentionBackwardItem}};
   Problem want(GetParam());
   want.reference();
-  for (const InstructionSet &set : sets) {
-    if (!set.available)
-      continue;
-    SCOPED_TRACE(set.name);
+  std::span<const VectorFunctions> sets = availableVectorFunctions();
+  for (size_t i = 0; i < sets.size(); ++i) {
+    SCOPED_TRACE("instruction set " + std::to_string(i));
     Problem got(GetParam());
-    runItems(got, set);
+    runItems(got, sets[i]);
     expectAgreement(got, want);
   }
 }

@@ -230,24 +230,48 @@ ProgramT sampleProgram() {
   return std::move(b.program);
 }
 
-ProgramT attentionProgram() {
-  Builder b;
-  b.program.target = "cpu";
-  b.program.graft_version = "0.1.0";
-  auto entry = std::make_unique<EntryT>();
-  entry->name = "attend";
-  auto buffer = [&](const char *name, std::vector<int64_t> shape, int first, int last, DType dtype = DType::F32) {
-    unsigned index = b.buffer(name, Storage::Arena, 0, entry->arena_bytes, std::move(shape), first, last, dtype);
-    entry->arena_bytes += (b.program.buffers[index]->size + 63) / 64 * 64;
-    b.bind(first < 0 ? entry->inputs : entry->outputs, name, index);
+namespace {
+
+/// A program of one entry without weights, its buffers one behind the other in the arena.
+class OneEntry : public Builder {
+public:
+  explicit OneEntry(std::string name) {
+    program.target = "cpu";
+    program.graft_version = "0.1.0";
+    entry->name = std::move(name);
+  }
+
+  /// A temporary.
+  unsigned arena(const char *name, std::vector<int64_t> shape, int first, int last, DType dtype = DType::F32) {
+    unsigned index = buffer(name, Storage::Arena, 0, entry->arena_bytes, std::move(shape), first, last, dtype);
+    entry->arena_bytes += (program.buffers[index]->size + 63) / 64 * 64;
     return index;
-  };
+  }
+  /// An input if it lives from the beginning, otherwise an output.
+  unsigned bound(const char *name, std::vector<int64_t> shape, int first, int last, DType dtype = DType::F32) {
+    unsigned index = arena(name, std::move(shape), first, last, dtype);
+    bind(first < 0 ? entry->inputs : entry->outputs, name, index);
+    return index;
+  }
+  ProgramT finish() {
+    program.arena_bytes = entry->arena_bytes;
+    program.entries.push_back(std::move(entry));
+    return std::move(program);
+  }
+
+  std::unique_ptr<EntryT> entry = std::make_unique<EntryT>();
+};
+
+} // namespace
+
+ProgramT attentionProgram() {
+  OneEntry b("attend");
   const std::vector<int64_t> wide = {2, 128, 4, 16}, narrow = {2, 128, 2, 16};
-  auto q = buffer("q", wide, -1, 1), k = buffer("k", narrow, -1, 1), v = buffer("v", narrow, -1, 1);
-  auto dOut = buffer("dout", wide, -1, 1), valid = buffer("valid", {2, 128}, -1, 1, DType::Bool);
-  auto segments = buffer("segments", {2, 128}, -1, 1, DType::I64);
-  auto o = buffer("o", wide, 0, 2), lse = buffer("lse", {2, 4, 128}, 0, 2);
-  auto dq = buffer("dq", wide, 1, 2), dk = buffer("dk", narrow, 1, 2), dv = buffer("dv", narrow, 1, 2);
+  auto q = b.bound("q", wide, -1, 1), k = b.bound("k", narrow, -1, 1), v = b.bound("v", narrow, -1, 1);
+  auto dOut = b.bound("dout", wide, -1, 1), valid = b.bound("valid", {2, 128}, -1, 1, DType::Bool);
+  auto segments = b.bound("segments", {2, 128}, -1, 1, DType::I64);
+  auto o = b.bound("o", wide, 0, 2), lse = b.bound("lse", {2, 4, 128}, 0, 2);
+  auto dq = b.bound("dq", wide, 1, 2), dk = b.bound("dk", narrow, 1, 2), dv = b.bound("dv", narrow, 1, 2);
   auto read = [&](unsigned index) { return b.all(index, Access::Read); };
   auto write = [&](unsigned index) { return b.all(index, Access::Write); };
   // Sizes, causal, window, masks, then strides: q, k, v, o and do, dq, dk, dv.
@@ -258,50 +282,35 @@ ProgramT attentionProgram() {
       ints.insert(ints.end(), strides.begin(), strides.end());
   };
   append({qs, ks, ks, qs});
-  b.add(*entry,
+  b.add(*b.entry,
         b.host("attention_forward", {read(q), read(k), read(v), read(valid), read(segments), write(o), write(lse)},
                ints, {0.25f, 5}),
         "attention", "attention");
   append({qs, qs, ks, ks});
-  b.add(*entry,
+  b.add(*b.entry,
         b.host("attention_backward",
                {read(q), read(k), read(v), read(o), read(dOut), read(lse), read(valid), read(segments), write(dq),
                 write(dk), write(dv)},
                ints, {0.25f, 5}),
         "attention: gradient", "attention");
-  b.program.arena_bytes = entry->arena_bytes;
-  b.program.entries.push_back(std::move(entry));
-  return std::move(b.program);
+  return b.finish();
 }
 
 ProgramT loopProgram() {
-  Builder b;
-  b.program.target = "cpu";
-  b.program.graft_version = "0.1.0";
-  auto entry = std::make_unique<EntryT>();
-  entry->name = "loop";
-  auto buffer = [&](const char *name, std::vector<int64_t> shape, int first, int last, DType dtype = DType::F32) {
-    unsigned index = b.buffer(name, Storage::Arena, 0, entry->arena_bytes, std::move(shape), first, last, dtype);
-    entry->arena_bytes += (b.program.buffers[index]->size + 63) / 64 * 64;
-    return index;
-  };
-  auto mask = buffer("mask", {6}, -1, 4, DType::Bool), x = buffer("x", {6, 4}, -1, 4);
-  auto y = buffer("y", {6, 4}, 0, 5), sum = buffer("sum", {4, 4}, 1, 5);
-  auto indices = buffer("indices", {4}, 1, 4, DType::I64), chunk = buffer("chunk", {4, 4}, 2, 4);
-  b.bind(entry->inputs, "mask", mask);
-  b.bind(entry->inputs, "x", x);
-  b.bind(entry->outputs, "y", y);
-  b.bind(entry->outputs, "sum", sum);
+  OneEntry b("loop");
+  auto mask = b.bound("mask", {6}, -1, 4, DType::Bool), x = b.bound("x", {6, 4}, -1, 4);
+  auto y = b.bound("y", {6, 4}, 0, 5), sum = b.bound("sum", {4, 4}, 1, 5);
+  auto indices = b.arena("indices", {4}, 1, 4, DType::I64), chunk = b.arena("chunk", {4, 4}, 2, 4);
   auto operand = [&](unsigned index, Access access) { return std::make_unique<Operand>(b.all(index, access)); };
   FillT fill;
   fill.dst = operand(y, Access::Write);
   fill.pattern = {0};
-  b.add(*entry, std::move(fill), "zeros", "copy");
+  b.add(*b.entry, std::move(fill), "zeros", "copy");
   RowLoopT loop;
   loop.mask = operand(mask, Access::Read);
   loop.indices = operand(indices, Access::Write);
   loop.rows = 6, loop.chunk = 4, loop.parts = 2, loop.body = 3;
-  b.add(*entry, std::move(loop), "loop", "gather");
+  b.add(*b.entry, std::move(loop), "loop", "gather");
   auto move = [&](unsigned from, unsigned to, bool scatter) {
     MoveRowsT rows;
     rows.indices = operand(indices, Access::Read);
@@ -309,18 +318,16 @@ ProgramT loopProgram() {
     rows.to = operand(to, scatter ? Access::ReadWrite : Access::Write);
     rows.count = 4, rows.rows = 6, rows.width = 16;
     rows.scatter = scatter;
-    b.add(*entry, std::move(rows), "rows", "gather");
+    b.add(*b.entry, std::move(rows), "rows", "gather");
   };
   move(x, chunk, false);
   GemmT product =
       Builder::gemm(4, 4, 4, Builder::matrix(chunk, 1, 4), Builder::matrix(chunk, 4, 1), Builder::matrix(sum, 4, 1));
   product.after_first = true;
-  b.add(*entry, std::move(product), "sum", "gemm");
-  entry->instructions.back()->chunk_size = ChunkSize::K;
+  b.add(*b.entry, std::move(product), "sum", "gemm");
+  b.entry->instructions.back()->chunk_size = ChunkSize::K;
   move(chunk, y, true);
-  b.program.arena_bytes = entry->arena_bytes;
-  b.program.entries.push_back(std::move(entry));
-  return std::move(b.program);
+  return b.finish();
 }
 
 std::vector<uint8_t> sampleFile() {
