@@ -6,8 +6,13 @@
 #include "passes/codegen/Passes.h"
 #include "passes/loss/FuseHead.h"
 #include "passes/lower/Lower.h"
+#include "passes/recompute/DoesNotFit.h"
+#include "passes/recompute/EntryPlanner.h"
 #include "runtime/base/AtomicFile.h"
+#include "runtime/base/ByteSize.h"
 #include "runtime/base/File.h"
+#include "runtime/device/cpu/Memory.h"
+#include "runtime/observe/NumberText.h"
 
 #include "llvm/Support/raw_ostream.h"
 
@@ -21,7 +26,8 @@ namespace graft {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> stages = {"import", "objective", "autodiff", "loss", "lower", "codegen"};
+constexpr std::array<std::string_view, 7> stages = {"import",    "objective", "autodiff", "loss",
+                                                    "recompute", "lower",     "codegen"};
 
 /// Measures a stage, writes its dump, and says whether the compile ends here.
 class StageEnd {
@@ -187,11 +193,74 @@ Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
   return lossEnd.dump(*module.graph.module);
 }
 
+Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe, EntryModule &module,
+                                                           const schema::ProgramT &tables) {
+  auto accumulate = module.graph.module->lookupSymbol<func::FuncOp>("accumulate");
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
+  if (failed(prepareEntry(accumulate)))
+    return diagnostics.take("lowering");
+  return std::make_unique<EntryPlanner>(accumulate, tables, recipe.batch.microBatches);
+}
+
+Status Compiler::planMemory(const Recipe &recipe, EntryModule &module, const schema::ProgramT &tables,
+                            const CompileOptions &options) {
+  StageEnd recomputeEnd(options, Stage::Recompute);
+  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, tables));
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
+  int64_t budget = recipe.memory.budget.value_or(hostMemoryBytes());
+  auto fitting = planner->fit(budget);
+  if (failed(fitting))
+    return diagnostics.take("lowering");
+  if (!*fitting) {
+    auto smallest = planner->smallest();
+    auto program = failed(smallest) ? FailureOr<schema::ProgramT>(failure()) : planner->lowered(smallest->plan);
+    if (failed(program))
+      return diagnostics.take("lowering");
+    return doesNotFit(*smallest, *program, budget).at(recipe.origin.place("memory.budget"));
+  }
+  const recompute::Plan &plan = (*fitting)->plan;
+  if (int64_t slower = plan.cost - planner->tradeoff().corners().front().cost; slower > 0)
+    module.graph.notes.push_back("to need at most " + byteSizeText(budget) +
+                                 ", the backward pass computes more again: about " +
+                                 secondsText(static_cast<double>(slower) * 1e-12) + " of a step");
+  planner->apply(plan);
+  return recomputeEnd.dump(*module.graph.module);
+}
+
+Result<std::vector<BudgetPoint>> Compiler::sweepBudgets(const Recipe &recipe, std::vector<int64_t> budgets, int count) {
+  GRAFT_ASSIGN_OR_RETURN(EntryModule module, buildEntries(recipe));
+  GRAFT_RETURN_IF_ERROR(fuseHeads(module, {}));
+  schema::ProgramT tables;
+  fillTables(recipe, module, tables);
+  layOutParameters(tables);
+  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, tables));
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
+  auto smallest = planner->smallest(), fastest = planner->fastest();
+  if (failed(smallest) || failed(fastest))
+    return diagnostics.take("lowering");
+  if (!budgets.empty())
+    count = 0;
+  for (int i = 0; i < count; ++i)
+    budgets.push_back(smallest->peak + (fastest->peak - smallest->peak) * i / std::max(1, count - 1));
+  std::vector<BudgetPoint> points;
+  for (int64_t budget : budgets) {
+    auto fitting = planner->fit(budget);
+    if (failed(fitting))
+      return diagnostics.take("lowering");
+    const recompute::Measured &chosen = *fitting ? **fitting : *smallest;
+    auto program = planner->lowered(chosen.plan);
+    if (failed(program))
+      return diagnostics.take("lowering");
+    StepEstimate estimate = estimateStep(*program, recipe.batch.microBatches);
+    points.push_back({budget, fitting->has_value(), chosen.peak, program->arena_bytes, estimate.seconds,
+                      estimate.againSeconds, estimate.flops});
+  }
+  return points;
+}
+
 Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program,
                        const CompileOptions &options) {
   StageEnd lowerEnd(options, Stage::Lower);
-  fillTables(recipe, module, program);
-  layOutParameters(program);
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;
@@ -226,7 +295,12 @@ Result<Compilation> Compiler::compile(const Recipe &recipe, const CompileOptions
   Compilation compilation;
   if (!stopped(options, Stage::Autodiff))
     GRAFT_RETURN_IF_ERROR(fuseHeads(module, options));
-  if (!stopped(options, Stage::Loss))
+  if (!stopped(options, Stage::Loss)) {
+    fillTables(recipe, module, compilation.program);
+    layOutParameters(compilation.program);
+    GRAFT_RETURN_IF_ERROR(planMemory(recipe, module, compilation.program, options));
+  }
+  if (!stopped(options, Stage::Recompute))
     GRAFT_RETURN_IF_ERROR(lower(recipe, module, compilation.program, options));
   compilation.notes = std::move(module.graph.notes);
   return compilation;

@@ -9,6 +9,7 @@
 //   objective   @logprobs, @accumulate (loss and metrics), @advantages
 //   autodiff    @accumulate returns gradients
 //   loss        head and objective in a loop over chunks of the loss tokens
+//   recompute   what the backward pass keeps and what it computes again, within the budget
 //   lower       entries of the program: library calls and row programs, arena offsets
 //   codegen     row programs to object code
 //
@@ -20,6 +21,7 @@
 #include "passes/ImportModel.h"
 #include "passes/autodiff/EntryPoints.h"
 #include "passes/codegen/CompileKernels.h"
+#include "passes/recompute/EntryPlanner.h"
 #include "runtime/program/Program_generated.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -29,7 +31,7 @@
 
 namespace graft {
 
-enum class Stage { Import, Objective, Autodiff, Loss, Lower, Codegen };
+enum class Stage { Import, Objective, Autodiff, Loss, Recompute, Lower, Codegen };
 /// "import", ...
 std::string_view text(Stage stage);
 std::optional<Stage> stageByName(std::string_view name);
@@ -51,6 +53,17 @@ struct Compilation {
   std::vector<std::string> notes; ///< for people: what was ignored, what stays as it is
 };
 
+/// What a program needs and costs under a budget, or under none that fits.
+struct BudgetPoint {
+  int64_t budget = 0;
+  bool fits = false;       ///< else the rest speaks of the smallest plan
+  int64_t deviceBytes = 0; ///< parameters, gradients, optimizer state, constants, arena
+  int64_t arenaBytes = 0;
+  double seconds = 0;      ///< estimate of a step with what is computed again (passes/recompute: TargetRates)
+  double againSeconds = 0; ///< of it, what is computed again
+  int64_t flops = 0;       ///< of the accumulate entry's products and attention
+};
+
 /// The functions of a program, before lowering.
 struct EntryModule {
   ImportedGraph graph; ///< its module holds @logprobs, @accumulate, @advantages
@@ -70,11 +83,19 @@ public:
   /// All stages.
   Result<Compilation> compile(const Recipe &recipe, const CompileOptions &options = {});
 
+  /// Stages import to recompute, once for every budget; without budgets, for `count` of them, evenly from the smallest
+  /// that fits to that of the fastest plan. In the order of the budgets. Needs an objective.
+  Result<std::vector<BudgetPoint>> sweepBudgets(const Recipe &recipe, std::vector<int64_t> budgets, int count);
+
   mlir::MLIRContext &context() { return context_; }
 
 private:
   Status addObjective(const Recipe &recipe, EntryModule &module);
   Status fuseHeads(EntryModule &module, const CompileOptions &options);
+  Result<std::unique_ptr<EntryPlanner>> plannerFor(const Recipe &recipe, EntryModule &module,
+                                                   const schema::ProgramT &tables);
+  Status planMemory(const Recipe &recipe, EntryModule &module, const schema::ProgramT &tables,
+                    const CompileOptions &options);
   Status lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program, const CompileOptions &options);
 
   mlir::MLIRContext context_;

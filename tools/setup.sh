@@ -14,7 +14,7 @@ packages=(
   clang-22 lld-22 liblld-22-dev llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools libclang-rt-22-dev clang-format-22 clang-tidy-22
   # libraries
   libprotozero-dev libflatbuffers-dev flatbuffers-compiler libtomlplusplus-dev libcli11-dev nlohmann-json3-dev libspdlog-dev
-  libdnnl2 libdnnl-dev libzstd-dev zlib1g-dev
+  libdnnl2 libdnnl-dev libzstd-dev zlib1g-dev libboost-dev
   # tests
   libgtest-dev libgmock-dev libbenchmark-dev
   # building
@@ -24,7 +24,8 @@ packages=(
 # The packages of the list that are not installed, one a line.
 missing_packages() {
   local installed
-  installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null | sed -n 's/ installed$//p')
+  # dpkg-query fails where it has never heard of a package: that one is missing too.
+  installed=$({ dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null || true; } | sed -n 's/ installed$//p')
   comm -23 <(printf '%s\n' "${packages[@]}" | sort) <(sort <<<"$installed")
 }
 
@@ -32,7 +33,8 @@ missing_packages() {
 without_candidate() {
   local name
   for name in "$@"; do
-    apt-cache policy "$name" 2>/dev/null | grep -q '^  Candidate: [^(]' || echo "$name"
+    # Not grep -q: it ends at its first match, and pipefail takes apt-cache's broken pipe for a failure.
+    apt-cache policy "$name" 2>/dev/null | grep '^  Candidate: [^(]' >/dev/null || echo "$name"
   done
 }
 

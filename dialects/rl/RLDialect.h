@@ -14,6 +14,15 @@ namespace graft::rl {
 /// "grad.model.norm.weight").
 constexpr llvm::StringLiteral nameAttribute = "rl.name";
 
+/// How names of results begin that are gradients: "grad.NAME" of the parameter NAME.
+constexpr llvm::StringLiteral gradientPrefix = "grad.";
+
+/// On an operator of @accumulate: the part of the step that it belongs to; absent in the forward pass. Operators of
+/// different phases are never merged, so what is to be computed again stays so.
+constexpr llvm::StringLiteral phaseAttribute = "rl.phase";
+constexpr llvm::StringLiteral backwardPhase = "backward";
+constexpr llvm::StringLiteral recomputePhase = "recompute";
+
 /// On a product in the region of a token loop: the letter of its equation that counts rows of the chunk.
 constexpr llvm::StringLiteral rowsAttribute = "rl.rows";
 

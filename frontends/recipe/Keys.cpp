@@ -94,7 +94,7 @@ const Key table[] = {
   {"adapter", "rank", Type::Integer, none, {}, 1, 65536, false, "leave [adapter] out: all parameters are trained"},
   {"adapter", "targets", Type::Texts, none, {}, 0, 0, false, "leave [adapter] out: all parameters are trained"},
 
-  {"memory", "budget", Type::Text, none, {}, 0, 0, false, "leave it out: `graft plan` tells what a program needs"},
+  {"memory", "budget", Type::Bytes, at<&R::memory, &R::Memory::budget>, {}, 1, 0x1p62},
 
   {"mesh", "data", Type::Integer, at<&R::mesh, &R::Mesh::data>, {}, 1, 65536, false, "leave it out: one device"},
   {"mesh", "tensor", Type::Integer, at<&R::mesh, &R::Mesh::tensor>, {}, 1, 65536, false, "leave it out: one device"},

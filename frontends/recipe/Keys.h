@@ -17,6 +17,7 @@ enum class Type {
   Integer, ///< within least .. most
   Number,  ///< within least .. most, finite; integers are accepted
   Numbers, ///< two of them
+  Bytes,   ///< a string "6GiB", "512 MB", within least .. most; travels as an integer
   Boolean,
   Texts,  ///< an array of strings
   Tables, ///< an array of tables

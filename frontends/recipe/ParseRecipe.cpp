@@ -3,6 +3,7 @@
 #include "frontends/recipe/DidYouMean.h"
 #include "frontends/recipe/Keys.h"
 #include "frontends/recipe/TomlGuard.h"
+#include "runtime/base/ByteSize.h"
 
 #define TOML_EXCEPTIONS 0
 #define TOML_MAX_NESTED_VALUES 32
@@ -62,6 +63,8 @@ std::string expected(const Key &key) {
     return "a number" + range;
   case Type::Numbers:
     return "an array of two numbers" + range;
+  case Type::Bytes:
+    return "a size with a unit in quotes";
   case Type::Boolean:
     return "true or false";
   case Type::Texts:
@@ -267,6 +270,11 @@ private:
         return std::nullopt;
       }
       return wrong();
+    case Type::Bytes:
+      if (auto text = node.as_string())
+        if (auto bytes = parseByteSize(text->get()); bytes && within(static_cast<double>(*bytes)))
+          return *bytes;
+      return wrong("write a number and a unit: \"6GiB\", \"512MiB\", \"1.5TB\"");
     case Type::Boolean:
       if (auto boolean = node.as_boolean())
         return boolean->get();

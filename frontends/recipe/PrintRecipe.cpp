@@ -1,5 +1,6 @@
 // Recipe -> TOML, driven by the table of keys.
 #include "frontends/recipe/Keys.h"
+#include "runtime/base/ByteSize.h"
 
 #include <algorithm>
 #include <cctype>
@@ -49,8 +50,9 @@ struct Printer {
   }
   std::string operator()(const std::string &text) const { return inQuotes(text); }
   std::string operator()(int64_t value) const {
-    return key && key->type == Type::Choice ? inQuotes(key->choices[static_cast<size_t>(value)])
-                                            : std::to_string(value);
+    if (key && key->type == Type::Choice)
+      return inQuotes(key->choices[static_cast<size_t>(value)]);
+    return key && key->type == Type::Bytes ? inQuotes(byteSizeText(value)) : std::to_string(value);
   }
   std::string operator()(double value) const { return number(value); }
   std::string operator()(bool value) const { return value ? "true" : "false"; }

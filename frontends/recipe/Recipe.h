@@ -132,6 +132,13 @@ struct Recipe {
     bool operator==(const Precision &) const = default;
   } precision;
 
+  struct Memory {
+    /// Bytes of the device that a program may need: parameters, gradients, optimizer state, arena, constants. Absent: what
+    /// the machine that compiles has.
+    std::optional<int64_t> budget;
+    bool operator==(const Memory &) const = default;
+  } memory;
+
   struct Mesh {
     int64_t data = 1;   ///< more than 1 is not done yet
     int64_t tensor = 1; ///< likewise

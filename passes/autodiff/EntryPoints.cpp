@@ -302,7 +302,7 @@ LogicalResult addGradients(ModuleOp module, EntryPoints &entries) {
       continue;
     }
     results.push_back(gradient);
-    names.push_back("grad." + name);
+    names.push_back((rl::gradientPrefix + name).str());
     entries.trained.push_back(name);
   }
   terminator->setOperands(results);

@@ -31,6 +31,7 @@ private:
   void placeConcatInputs(mlir::Block &body);
   mlir::LogicalResult emitBlock(mlir::Block &block);
   mlir::LogicalResult emit(mlir::Operation *op);
+  schema::Phase phaseOf(mlir::Operation *op) const;
   void bindOutputs();
   void planOffsets();
 

@@ -20,8 +20,6 @@ namespace graft {
 
 namespace {
 
-constexpr StringLiteral gradientPrefix = "grad.";
-
 const schema::ParameterT *findParameter(const schema::ProgramT &program, StringRef name) {
   for (const auto &parameter : program.parameters)
     if (parameter->name == name)
@@ -52,7 +50,7 @@ void EntryLowering::bindInputs() {
     if (argument.use_empty())
       continue;
     auto name = function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue().str();
-    if (StringRef(name).starts_with(gradientPrefix))
+    if (StringRef(name).starts_with(rl::gradientPrefix))
       continue; // what the gradient was (addToGradients)
     int buffer = entry_.addBuffer(schema::Storage::Arena, 0, nn::typeOf(argument), name);
     entry_.setPlace(argument, {buffer, 0, denseStrides(nn::shapeOf(argument))});
@@ -100,16 +98,16 @@ LogicalResult EntryLowering::bindGradients() {
   bool good = true;
   for (auto [i, value] : llvm::enumerate(terminator()->getOperands())) {
     StringRef name = resultName(i);
-    if (!name.consume_front(gradientPrefix))
+    if (!name.consume_front(rl::gradientPrefix))
       continue;
     const schema::ParameterT *parameter = findParameter(program_, name);
     if (!parameter || parameter->gradient_offset < 0) {
-      function_.emitError() << "result '" << gradientPrefix << name << "' is not the gradient of a trained parameter";
+      function_.emitError() << "result '" << rl::gradientPrefix << name << "' is not the gradient of a trained parameter";
       good = false;
       continue;
     }
     int buffer = entry_.addBuffer(schema::Storage::Gradient, parameter->gradient_offset, nn::typeOf(value),
-                                  (gradientPrefix + name).str());
+                                  (rl::gradientPrefix + name).str());
     Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
     for (BlockArgument argument : block().getArguments())
       if (function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue() ==
@@ -129,7 +127,7 @@ LogicalResult EntryLowering::bindGradients() {
 void EntryLowering::addToGradients() {
   for (OpOperand &operand : terminator()->getOpOperands()) {
     StringRef name = resultName(operand.getOperandNumber());
-    if (!name.starts_with(gradientPrefix) || isSumOfAccumulated(operand.get()))
+    if (!name.starts_with(rl::gradientPrefix) || isSumOfAccumulated(operand.get()))
       continue;
     auto attribute = DictionaryAttr::get(function_.getContext(),
                                          NamedAttribute(StringAttr::get(function_.getContext(), rl::nameAttribute),
@@ -158,6 +156,28 @@ void EntryLowering::placeConcatInputs(Block &body) {
   }
 }
 
+namespace {
+
+schema::Phase markedPhase(Operation *op) {
+  auto mark = op->getAttrOfType<StringAttr>(rl::phaseAttribute);
+  return !mark                         ? schema::Phase::Forward
+         : mark == rl::recomputePhase ? schema::Phase::Recompute
+                                       : schema::Phase::Backward;
+}
+
+} // namespace
+
+/// That of an operator, or of the kernel in which it is the last: computing again counts as backward where both are in
+/// one kernel.
+schema::Phase EntryLowering::phaseOf(Operation *op) const {
+  schema::Phase phase = markedPhase(op);
+  if (int group = grouping_.groupOf(op); group >= 0)
+    for (Operation *member : grouping_.groups()[group].members)
+      if (markedPhase(member) != phase)
+        phase = schema::Phase::Backward;
+  return phase;
+}
+
 /// The operators of a block in order: of the function, or of a loop within it.
 LogicalResult EntryLowering::emitBlock(Block &body) {
   auto grouping = Grouping::compute(body, folded_);
@@ -166,8 +186,13 @@ LogicalResult EntryLowering::emitBlock(Block &body) {
   Grouping outer = std::exchange(grouping_, std::move(*grouping));
   placeConcatInputs(body);
   bool good = true;
-  for (Operation &op : body.without_terminator())
+  for (Operation &op : body.without_terminator()) {
+    int begin = entry_.time();
     good = succeeded(emit(&op)) && good;
+    schema::Phase phase = phaseOf(&op);
+    for (int time = begin; time < entry_.time(); ++time)
+      entry_.entry().instructions[time]->phase = phase;
+  }
   grouping_ = std::move(outer);
   return success(good);
 }
@@ -225,7 +250,7 @@ void EntryLowering::bindOutputs() {
   SmallVector<std::pair<std::string, int>> outputs;
   for (auto [i, value] : llvm::enumerate(terminator()->getOperands())) {
     std::string name = resultName(i).str();
-    if (StringRef(name).starts_with(gradientPrefix))
+    if (StringRef(name).starts_with(rl::gradientPrefix))
       continue;
     Access access = entry_.readDense(value);
     schema::BufferT &buffer = entry_.buffer(access.buffer);
@@ -270,12 +295,18 @@ void EntryLowering::planOffsets() {
   program_.arena_bytes = std::max(program_.arena_bytes, plan.bytes);
 }
 
-LogicalResult EntryLowering::run() {
-  if (failed(decompose(function_)))
+LogicalResult prepareEntry(func::FuncOp function) {
+  if (failed(decompose(function)))
     return failure();
-  IRRewriter rewriter(function_.getContext());
-  DominanceInfo dominance(function_);
-  eliminateCommonSubExpressions(rewriter, dominance, function_);
+  IRRewriter rewriter(function.getContext());
+  DominanceInfo dominance(function);
+  eliminateCommonSubExpressions(rewriter, dominance, function);
+  return success();
+}
+
+LogicalResult EntryLowering::run() {
+  if (failed(prepareEntry(function_)))
+    return failure();
   if (adds_)
     addToGradients();
   if (failed(bindParameters()))

@@ -8,6 +8,10 @@
 
 namespace graft {
 
+/// What lowerEntry() begins with: structured operators become primitives (Decompose.h), equal operators one. Once more
+/// changes nothing.
+mlir::LogicalResult prepareEntry(mlir::func::FuncOp function);
+
 /// Lowers `function` (which is rewritten on the way) to a new entry of `program`, named as the function.
 ///   Requires  arguments and results with the attribute rl.name; every rl.parameter in program.parameters; operators of
 ///   nn, rl,

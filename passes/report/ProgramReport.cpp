@@ -3,6 +3,8 @@
 #include "passes/schedule/Arena.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
 namespace graft::report {
 
@@ -72,6 +74,74 @@ std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Pa
       out.push_back(i);
   }
   return out;
+}
+
+namespace {
+
+const schema::Instruction &instructionOf(const schema::Program &program, const BufferUse &use) {
+  return *program.entries()->Get(static_cast<unsigned>(use.entry))->instructions()->Get(static_cast<unsigned>(use.instruction));
+}
+
+/// "node_linear_3 @ model.layers.7.mlp" -> "model.layers.N.mlp"; a node without a path keeps its name.
+std::string familyName(const flatbuffers::String *origin) {
+  std::string text = origin ? origin->str() : "", name;
+  if (size_t path = text.rfind(" @ "); path != std::string::npos)
+    text = text.substr(path + 3);
+  for (char c : text) {
+    bool digit = c >= '0' && c <= '9';
+    if (!digit)
+      name += c;
+    else if (name.empty() || name.back() != 'N')
+      name += 'N';
+  }
+  return name;
+}
+
+void addTo(std::map<std::string, Family> &families, const flatbuffers::String *origin, int64_t bytes, int64_t flops) {
+  std::string name = familyName(origin);
+  Family &family = families[name];
+  family.name = name;
+  family.count += 1;
+  family.bytes += bytes;
+  family.flops += flops;
+}
+
+std::vector<Family> sorted(const std::map<std::string, Family> &families) {
+  std::vector<Family> all;
+  for (const auto &[name, family] : families)
+    all.push_back(family);
+  std::ranges::stable_sort(all, std::greater<>(), [](const Family &family) { return std::pair(family.flops, family.bytes); });
+  return all;
+}
+
+} // namespace
+
+Fate fateOf(const schema::Program &program, const std::vector<BufferUse> &uses) {
+  bool written = false, kept = false;
+  for (const BufferUse &use : uses) {
+    schema::Phase phase = instructionOf(program, use).phase();
+    bool writes = use.access != schema::Access::Read;
+    if (writes && phase == schema::Phase::Recompute)
+      return Fate::MadeAgain;
+    written |= writes && phase == schema::Phase::Forward;
+    kept |= written && use.access != schema::Access::Write && phase != schema::Phase::Forward;
+  }
+  return kept ? Fate::Kept : Fate::Temporary;
+}
+
+Retention retention(const schema::Program &program, int entry) {
+  std::map<std::string, Family> kept, again;
+  std::vector<std::vector<BufferUse>> uses = bufferUses(program);
+  for (uint32_t i = 0; i < uses.size(); ++i) {
+    const schema::Buffer &buffer = *program.buffers()->Get(i);
+    if (buffer.storage() == schema::Storage::Arena && buffer.entry() == entry && fateOf(program, uses[i]) == Fate::Kept)
+      addTo(kept, buffer.origin(), buffer.size(), 0);
+  }
+  const auto *instructions = program.entries()->Get(static_cast<unsigned>(entry))->instructions();
+  for (unsigned i = 0; instructions && i < instructions->size(); ++i)
+    if (const schema::Instruction &instruction = *instructions->Get(i); instruction.phase() == schema::Phase::Recompute)
+      addTo(again, instruction.origin(), instruction.bytes(), instruction.flops());
+  return {sorted(kept), sorted(again)};
 }
 
 } // namespace graft::report

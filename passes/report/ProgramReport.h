@@ -7,6 +7,7 @@
 #include "runtime/program/Instructions.h"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace graft::report {
@@ -28,6 +29,28 @@ struct BufferUse {
 };
 /// For every buffer the instructions that touch it, in order.
 std::vector<std::vector<BufferUse>> bufferUses(const schema::Program &program);
+
+/// What becomes of a tensor of the forward pass that the backward pass reads.
+enum class Fate {
+  Temporary, ///< the backward pass does not read it
+  Kept,      ///< it stays in the arena from the forward to the backward pass
+  MadeAgain, ///< the backward pass computes it again
+};
+/// By the instructions that write and read the buffer, which lies in the arena.
+Fate fateOf(const schema::Program &program, const std::vector<BufferUse> &uses);
+
+/// Things of one kind and place, as "model.layers.N.mlp.gate_proj": numbers in module paths stand for all of them.
+struct Family {
+  std::string name;
+  int64_t count = 0;
+  int64_t bytes = 0, flops = 0;
+};
+/// What an entry keeps for its backward pass (bytes of buffers) and what it computes again (bytes and FLOPs of
+/// instructions), largest first.
+struct Retention {
+  std::vector<Family> kept, madeAgain;
+};
+Retention retention(const schema::Program &program, int entry);
 
 /// Buffers that lie in the parameter's weights, gradient, or both.
 std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Parameter &parameter);

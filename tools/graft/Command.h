@@ -43,13 +43,14 @@ public:
 
 // One per file.
 void addPort(CLI::App &app, Shell &shell);
+void addPlan(CLI::App &app, Shell &shell);
 void addCompile(CLI::App &app, Shell &shell);
 void addExplain(CLI::App &app, Shell &shell);
 void addRun(CLI::App &app, Shell &shell);
 void addTrain(CLI::App &app, Shell &shell);
 void addVerify(CLI::App &app, Shell &shell);
 void addDoctor(CLI::App &app, Shell &shell);
-void addLater(CLI::App &app, Shell &shell); ///< plan, bench, profile, canary, diagnose: not yet
+void addLater(CLI::App &app, Shell &shell); ///< bench, profile, canary, diagnose: not yet
 
 /// "1.5 GiB"
 std::string bytesText(double bytes);

@@ -1,9 +1,10 @@
 // `graft explain P.graft WHAT`: what the peak of memory is made of, where a tensor lives and who touches it, what the
-// instructions cost. From the program file alone.
+// instructions cost, what is kept for the backward pass and what it computes again. From the program file alone.
 #include "passes/report/ProgramReport.h"
 #include "runtime/program/Layout.h"
 #include "runtime/program/Program.h"
 #include "tools/graft/Command.h"
+#include "tools/graft/Summary.h"
 
 #include <algorithm>
 #include <map>
@@ -47,12 +48,15 @@ public:
       return memory();
     if (flags_.what == "instructions")
       return instructions();
+    if (flags_.what == "recompute")
+      return recompute();
     return tensors();
   }
 
 private:
   int overview();
   int memory();
+  int recompute();
   Result<int> instructions();
   Result<int> tensors();
 
@@ -67,6 +71,7 @@ private:
   std::string momentText(int entryIndex, int time) const;
   std::string lifeText(const schema::Buffer &buffer) const;
   std::string usesText(const std::vector<BufferUse> &uses, bool writes) const;
+  std::string costOfMaking(const std::vector<BufferUse> &uses) const;
   Json bufferJson(uint32_t index) const;
   Json usesJson(const std::vector<BufferUse> &uses) const;
   void describeParameter(const schema::Parameter &parameter, std::string &text, Json &json);
@@ -127,7 +132,7 @@ int Explainer::overview() {
   shell_.print(tableText(rows) + "\nparameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
                bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()) +
                ", arena " + bytesOf(program_.arena_bytes()) +
-               "\nAsk for 'memory', 'instructions', or a part of a tensor's, parameter's or module's name.");
+               "\nAsk for 'memory', 'recompute', 'instructions', or a part of a tensor's, parameter's or module's name.");
   shell_.print(Json{{"entries", entries},
                     {"parameter_bytes", program_.parameter_bytes()},
                     {"gradient_bytes", program_.gradient_bytes()},
@@ -179,6 +184,24 @@ int Explainer::memory() {
                     {"parameter_bytes", program_.parameter_bytes()},
                     {"gradient_bytes", program_.gradient_bytes()},
                     {"state_bytes", program_.state_bytes()}});
+  return 0;
+}
+
+/// For every entry with a backward pass: what it keeps and what it computes again.
+int Explainer::recompute() {
+  std::string text;
+  Json json = Json::array();
+  for (unsigned e = 0; e < entryCount(); ++e) {
+    RetentionSummary summary = RetentionSummary::of(program_, static_cast<int>(e));
+    if (summary.retention.kept.empty() && summary.retention.madeAgain.empty())
+      continue;
+    text += entryName(static_cast<int>(e)) + "\n" + summary.text(flags_.limit);
+    Json one = summary.json();
+    one["entry"] = entryName(static_cast<int>(e));
+    json.push_back(one);
+  }
+  shell_.print(text.empty() ? "No entry has a backward pass.\n" : text);
+  shell_.print(Json{{"entries", json}});
   return 0;
 }
 
@@ -258,6 +281,24 @@ Json Explainer::usesJson(const std::vector<BufferUse> &uses) const {
   return out;
 }
 
+/// ", from arith.mulf.12, model.norm.weight (1.5e+09 FLOPs)": what the instructions that make it again read and cost.
+std::string Explainer::costOfMaking(const std::vector<BufferUse> &uses) const {
+  std::string from;
+  int64_t flops = 0;
+  for (const BufferUse &use : uses) {
+    const schema::Instruction &instruction =
+        *entry(use.entry).instructions()->Get(static_cast<unsigned>(use.instruction));
+    if (use.access == schema::Access::Read || instruction.phase() != schema::Phase::Recompute)
+      continue;
+    flops += instruction.flops();
+    visitBuffers(instruction, [&](uint32_t read, schema::Access access) {
+      if (access != schema::Access::Write)
+        from += (from.empty() ? ", from " : ", ") + textOf(buffer(read).name());
+    });
+  }
+  return from + (flops ? format(" (%.3g FLOPs)", static_cast<double>(flops)) : "");
+}
+
 void Explainer::describeBuffer(uint32_t index, std::string &text, Json &json) {
   const schema::Buffer &b = buffer(index);
   text += textOf(b.name()) + " " + shapeText(b.shape()) + " in " + storageText(b.storage()) +
@@ -266,11 +307,18 @@ void Explainer::describeBuffer(uint32_t index, std::string &text, Json &json) {
   if (b.origin() && b.origin()->size())
     text += "  from     " + textOf(b.origin()) + "\n";
   text += "  lives    " + lifeText(b) + "\n";
+  Fate fate = b.storage() == schema::Storage::Arena ? fateOf(program_, uses_[index]) : Fate::Temporary;
+  if (fate == Fate::Kept)
+    text += "  kept     for the backward pass\n";
+  else if (fate == Fate::MadeAgain)
+    text += "  again    computed a second time, in the backward pass" + costOfMaking(uses_[index]) + "\n";
   for (bool writes : {true, false})
     if (std::string who = usesText(uses_[index], writes); !who.empty())
       text += (writes ? "  written  " : "  read     ") + who + "\n";
   Json one = bufferJson(index);
   one["uses"] = usesJson(uses_[index]);
+  constexpr const char *fates[] = {"temporary", "kept", "made again"};
+  one["fate"] = fates[static_cast<size_t>(fate)];
   json.push_back(one);
 }
 
@@ -335,7 +383,7 @@ Result<int> Explainer::tensors() {
       describeBuffer(i, text, buffers);
   if (found == 0)
     return Status::error(Code::Usage, "nothing in the program is called '" + escaped(flags_.what) + "'", "WHAT",
-                         "use 'memory', 'instructions', or a part of a parameter's, a node's or a module's name");
+                         "use 'memory', 'recompute', 'instructions', or a part of a parameter's, a node's or a module's name");
   if (found > flags_.limit)
     text += "and " + std::to_string(found - flags_.limit) + " more: say more of the name, or raise --limit\n";
   shell_.print(text);
@@ -356,7 +404,7 @@ void addExplain(CLI::App &app, Shell &shell) {
   auto flags = std::make_shared<ExplainFlags>();
   command->add_option("PROGRAM", flags->program, "Program file")->required();
   command->add_option("WHAT", flags->what,
-                      "'memory', 'instructions', or a part of a tensor's, parameter's, node's or module's name");
+                      "'memory', 'recompute', 'instructions', or a part of a tensor's, parameter's, node's or module's name");
   command->add_option("--entry", flags->entry, "With 'instructions': only this entry");
   command->add_option("--limit", flags->limit, "Lines per list")->check(CLI::Range(1, 1000000));
   shell.addFlags(*command);

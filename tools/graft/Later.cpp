@@ -5,7 +5,6 @@ namespace graft::cli {
 
 void addLater(CLI::App &app, Shell &shell) {
   const std::pair<const char *, const char *> commands[] = {
-      {"plan", "Say what would be compiled: memory, time, placements"},
       {"bench", "Measure one thing"},
       {"profile", "Profile a run"},
       {"canary", "Run and judge test jobs"},

@@ -1,5 +1,7 @@
 #include "tools/graft/Summary.h"
 
+#include "runtime/program/Instructions.h"
+
 #include <set>
 
 namespace graft::cli {
@@ -28,8 +30,9 @@ PlanSummary PlanSummary::of(const schema::ProgramT &program) {
     summary.objectBytes += static_cast<int64_t>(object->bytes.size());
   for (const auto &entry : program.entries) {
     EntrySummary line{entry->name, static_cast<int64_t>(entry->instructions.size()), 0, entry->arena_bytes};
-    for (const auto &instruction : entry->instructions)
-      line.flops += instruction->flops;
+    std::vector<int64_t> passes = mostPasses(*entry);
+    for (size_t i = 0; i < passes.size(); ++i)
+      line.flops += passes[i] * entry->instructions[i]->flops;
     summary.entries.push_back(line);
   }
   return summary;
@@ -75,6 +78,50 @@ Json PlanSummary::json() const {
           {"distinct_kernels", distinctKernels},
           {"object_bytes", objectBytes},
           {"entries", lines}};
+}
+
+namespace {
+
+using report::Family;
+
+std::string familyTable(const std::string &title, const std::vector<Family> &families, bool flops, size_t limit) {
+  int64_t bytes = 0, work = 0, count = 0;
+  for (const Family &family : families) {
+    bytes += family.bytes;
+    work += family.flops;
+    count += family.count;
+  }
+  std::string sum = flops ? format("%.2f GFLOP", static_cast<double>(work) / 1e9) : bytesText(static_cast<double>(bytes));
+  std::string text = "  " + title + ": " + (count ? sum + format(" in %lld", static_cast<long long>(count)) : "nothing") + "\n";
+  std::vector<std::vector<std::string>> rows;
+  for (size_t i = 0; i < std::min(limit, families.size()); ++i) {
+    const Family &family = families[i];
+    rows.push_back({"    " + (flops ? format("%.2f GFLOP", static_cast<double>(family.flops) / 1e9)
+                                    : bytesText(static_cast<double>(family.bytes))),
+                    std::to_string(family.count) + " x", escaped(family.name, 200)});
+  }
+  if (families.size() > limit)
+    rows.push_back({format("    and %zu more", families.size() - limit)});
+  return text + tableText(rows);
+}
+
+Json familyJson(const std::vector<Family> &families) {
+  Json out = Json::array();
+  for (const Family &family : families)
+    out.push_back(
+        {{"name", escaped(family.name, 200)}, {"count", family.count}, {"bytes", family.bytes}, {"flops", family.flops}});
+  return out;
+}
+
+} // namespace
+
+std::string RetentionSummary::text(size_t limit) const {
+  return familyTable("kept for the backward pass", retention.kept, false, limit) +
+         familyTable("computed again", retention.madeAgain, true, limit);
+}
+
+Json RetentionSummary::json() const {
+  return {{"kept", familyJson(retention.kept)}, {"computed_again", familyJson(retention.madeAgain)}};
 }
 
 } // namespace graft::cli

@@ -1,6 +1,7 @@
 // What a program costs, in a few numbers: printed by `compile` and `train`, and by `--json`.
 #pragma once
 
+#include "passes/report/ProgramReport.h"
 #include "runtime/program/Program_generated.h"
 #include "tools/graft/Command.h"
 
@@ -19,6 +20,16 @@ struct PlanSummary {
 
   static PlanSummary of(const schema::ProgramT &program);
   std::string text() const;
+  Json json() const;
+};
+
+/// What an entry keeps for its backward pass and what it computes again there.
+struct RetentionSummary {
+  report::Retention retention;
+
+  static RetentionSummary of(const schema::Program &program, int entry) { return {report::retention(program, entry)}; }
+  /// Two tables of at most `limit` lines.
+  std::string text(size_t limit) const;
   Json json() const;
 };
 

@@ -40,6 +40,7 @@ int run(int argc, char **argv) {
   Shell shell;
   int objectiveExit = 0;
   addPort(app, shell);
+  addPlan(app, shell);
   addCompile(app, shell);
   addExplain(app, shell);
   addRun(app, shell);

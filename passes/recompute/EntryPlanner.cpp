@@ -1,0 +1,61 @@
+#include "passes/recompute/EntryPlanner.h"
+
+#include "passes/lower/Lower.h"
+#include "runtime/program/Instructions.h"
+
+using namespace mlir;
+
+namespace graft {
+
+int64_t deviceBytes(const schema::ProgramT &program) {
+  return program.parameter_bytes + program.gradient_bytes + 2 * program.state_bytes + program.arena_bytes +
+         static_cast<int64_t>(program.constants.size());
+}
+
+StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches, const TargetRates &rates) {
+  StepEstimate step;
+  for (const auto &entry : program.entries) {
+    int64_t times = entry->name == "accumulate" ? 1 : entry->name == "accumulate_more" ? microBatches - 1 : 0;
+    std::vector<int64_t> passes = mostPasses(*entry);
+    for (size_t i = 0; i < passes.size(); ++i) {
+      const auto &instruction = entry->instructions[i];
+      double seconds = static_cast<double>(times * passes[i]) * rates.seconds(static_cast<double>(instruction->flops), static_cast<double>(instruction->bytes));
+      step.seconds += seconds;
+      step.againSeconds += instruction->phase == schema::Phase::Recompute ? seconds : 0;
+      step.flops += times * passes[i] * instruction->flops;
+    }
+  }
+  // AdamW reads gradients, moments and weights, and writes moments and weights.
+  step.seconds += rates.seconds(0, static_cast<double>(program.gradient_bytes + 6 * program.state_bytes));
+  return step;
+}
+
+EntryPlanner::EntryPlanner(func::FuncOp function, const schema::ProgramT &tables, int64_t microBatches,
+                           const TargetRates &rates)
+    : function_(function), tables_(tables), microBatches_(microBatches), graph_(function, rates),
+      tradeoff_(graph_.problem()), search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
+
+FailureOr<schema::ProgramT> EntryPlanner::lowered(const recompute::Plan &plan) {
+  schema::ProgramT program;
+  for (const auto &parameter : tables_.parameters)
+    program.parameters.push_back(std::make_unique<schema::ParameterT>(*parameter));
+  program.parameter_bytes = tables_.parameter_bytes;
+  program.gradient_bytes = tables_.gradient_bytes;
+  program.state_bytes = tables_.state_bytes;
+  OwningOpRef<ModuleOp> kernels = ModuleOp::create(function_.getLoc());
+  for (bool adds : {false, true})
+    if (!adds || microBatches_ > 1) {
+      OwningOpRef<func::FuncOp> clone = function_.clone();
+      graph_.apply(*clone, plan);
+      if (failed(lowerEntry(*clone, program, *kernels, adds)))
+        return failure();
+    }
+  return program;
+}
+
+FailureOr<int64_t> EntryPlanner::peak(const recompute::Plan &plan) {
+  auto program = lowered(plan);
+  return failed(program) ? FailureOr<int64_t>(failure()) : deviceBytes(*program);
+}
+
+} // namespace graft

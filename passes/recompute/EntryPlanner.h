@@ -1,0 +1,56 @@
+// Memory of an entry under every plan, measured by lowering it, and the plan for a budget.
+//
+//   EntryPlanner planner(accumulate, tables, /*microBatches=*/1);
+//   auto measured = planner.fit(budget);
+//   planner.apply((*measured)->plan);
+#pragma once
+
+#include "passes/recompute/FitBudget.h"
+#include "passes/recompute/Recompute.h"
+#include "runtime/program/Program_generated.h"
+
+namespace graft {
+
+/// Bytes of the device that a program needs: parameters, gradients, optimizer state, constants and the arena.
+int64_t deviceBytes(const schema::ProgramT &program);
+
+/// A step by fixed rates: what the budget trades with, not what a machine measures.
+struct StepEstimate {
+  double seconds = 0;      ///< forward, backward and optimizer, all micro-batches
+  double againSeconds = 0; ///< of it, instructions that only compute again
+  int64_t flops = 0;       ///< of products and attention
+};
+StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches, const TargetRates &rates = {});
+
+class EntryPlanner {
+public:
+  /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `tables` has the parameters with
+  /// their offsets; both outlive this. With more than one micro-batch the entry that adds to gradients is measured, too.
+  EntryPlanner(mlir::func::FuncOp function, const schema::ProgramT &tables, int64_t microBatches,
+               const TargetRates &rates = {});
+
+  const recompute::Tradeoff &tradeoff() const { return tradeoff_; }
+  const RecomputeGraph &graph() const { return graph_; }
+  /// The program of the entry alone with a plan: instructions and buffers, no code. Fails after an error was emitted.
+  mlir::FailureOr<schema::ProgramT> lowered(const recompute::Plan &plan);
+
+  /// The fastest plan that fits, if there is one, and the smallest. Fails after an error was emitted.
+  mlir::FailureOr<std::optional<recompute::Measured>> fit(int64_t budget) { return search_.fit(budget); }
+  mlir::FailureOr<recompute::Measured> smallest() { return search_.smallest(); }
+  /// The plan for any budget that is large enough.
+  mlir::FailureOr<recompute::Measured> fastest() { return search_.measure(tradeoff_.corners().front()); }
+  /// Puts the plan into effect in the function.
+  void apply(const recompute::Plan &plan) { graph_.apply(function_, plan); }
+
+private:
+  mlir::FailureOr<int64_t> peak(const recompute::Plan &plan);
+
+  mlir::func::FuncOp function_;
+  const schema::ProgramT &tables_;
+  int64_t microBatches_;
+  RecomputeGraph graph_;
+  recompute::Tradeoff tradeoff_;
+  recompute::FitBudget search_;
+};
+
+} // namespace graft

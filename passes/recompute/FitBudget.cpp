@@ -1,0 +1,76 @@
+#include "passes/recompute/FitBudget.h"
+
+#include <algorithm>
+
+using namespace mlir;
+
+namespace graft::recompute {
+
+FailureOr<Measured> FitBudget::measure(const Plan &plan) {
+  auto known = known_.find(plan.replayed);
+  if (known == known_.end()) {
+    FailureOr<int64_t> peak = peak_(plan);
+    if (failed(peak))
+      return failure();
+    known = known_.emplace(plan.replayed, *peak).first;
+  }
+  return Measured{plan, known->second};
+}
+
+FailureOr<Measured> FitBudget::smallest() {
+  std::optional<Measured> best;
+  for (const Plan &corner : tradeoff_.corners()) {
+    FailureOr<Measured> measured = measure(corner);
+    if (failed(measured))
+      return failure();
+    if (!best || measured->peak < best->peak)
+      best = *measured;
+  }
+  return *best;
+}
+
+/// Between a plan that fits and a corner that does not: keeps as many bytes more as are left of the budget, measures,
+/// and halves what is open.
+FailureOr<Measured> FitBudget::between(const Plan &large, Measured small, int64_t budget) {
+  int64_t tooMany = large.bytes;
+  for (int64_t target = small.plan.bytes + budget - small.peak; small.plan.bytes + 1 < tooMany;) {
+    target = std::clamp(target, small.plan.bytes + 1, tooMany - 1);
+    Plan plan = tradeoff_.within(target);
+    if (plan.bytes <= small.plan.bytes) { // nothing lies between
+      if (target == tooMany - 1)
+        break;
+      target = tooMany - 1;
+      continue;
+    }
+    FailureOr<Measured> measured = measure(plan);
+    if (failed(measured))
+      return failure();
+    if (measured->peak <= budget)
+      small = *measured;
+    else
+      tooMany = plan.bytes;
+    target = small.plan.bytes + (tooMany - small.plan.bytes) / 2;
+  }
+  return small;
+}
+
+FailureOr<std::optional<Measured>> FitBudget::fit(int64_t budget) {
+  const Plan *before = nullptr;
+  for (const Plan &corner : tradeoff_.corners()) {
+    FailureOr<Measured> measured = measure(corner);
+    if (failed(measured))
+      return failure();
+    if (measured->peak <= budget) {
+      if (!before)
+        return std::optional(*measured);
+      FailureOr<Measured> found = between(*before, *measured, budget);
+      if (failed(found))
+        return failure();
+      return std::optional(*found);
+    }
+    before = &corner;
+  }
+  return std::optional<Measured>();
+}
+
+} // namespace graft::recompute
