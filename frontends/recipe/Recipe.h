@@ -133,8 +133,8 @@ struct Recipe {
   } precision;
 
   struct Memory {
-    /// Bytes of the device that a program may need: parameters, gradients, optimizer state, arena, constants. Absent: what
-    /// the machine that compiles has.
+    /// Bytes of the device that a program may need: parameters, gradients, optimizer state, arena, constants. Absent:
+    /// what the machine that compiles has.
     std::optional<int64_t> budget;
     bool operator==(const Memory &) const = default;
   } memory;

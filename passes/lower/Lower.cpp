@@ -102,7 +102,8 @@ LogicalResult EntryLowering::bindGradients() {
       continue;
     const schema::ParameterT *parameter = findParameter(program_, name);
     if (!parameter || parameter->gradient_offset < 0) {
-      function_.emitError() << "result '" << rl::gradientPrefix << name << "' is not the gradient of a trained parameter";
+      function_.emitError() << "result '" << rl::gradientPrefix << name
+                            << "' is not the gradient of a trained parameter";
       good = false;
       continue;
     }
@@ -160,9 +161,9 @@ namespace {
 
 schema::Phase markedPhase(Operation *op) {
   auto mark = op->getAttrOfType<StringAttr>(rl::phaseAttribute);
-  return !mark                         ? schema::Phase::Forward
+  return !mark                        ? schema::Phase::Forward
          : mark == rl::recomputePhase ? schema::Phase::Recompute
-                                       : schema::Phase::Backward;
+                                      : schema::Phase::Backward;
 }
 
 } // namespace

@@ -47,7 +47,9 @@ Status doesNotFit(const recompute::Measured &smallest, const schema::ProgramT &p
           bytes(program.parameter_bytes) + ", gradients " + bytes(program.gradient_bytes) + ", optimizer state " +
           bytes(2 * program.state_bytes) + ", arena " + bytes(program.arena_bytes) +
           "; the largest tensors at the arena's peak: " + largestTensors(program),
-      "", "set memory.budget = \"" + enough + "\" or more; or lower batch.tokens or batch.sequences, or raise batch.micro_batches");
+      "",
+      "set memory.budget = \"" + enough +
+          "\" or more; or lower batch.tokens or batch.sequences, or raise batch.micro_batches");
   return status;
 }
 

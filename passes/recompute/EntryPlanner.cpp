@@ -19,7 +19,8 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
     std::vector<int64_t> passes = mostPasses(*entry);
     for (size_t i = 0; i < passes.size(); ++i) {
       const auto &instruction = entry->instructions[i];
-      double seconds = static_cast<double>(times * passes[i]) * rates.seconds(static_cast<double>(instruction->flops), static_cast<double>(instruction->bytes));
+      double seconds = static_cast<double>(times * passes[i]) *
+                       rates.seconds(static_cast<double>(instruction->flops), static_cast<double>(instruction->bytes));
       step.seconds += seconds;
       step.againSeconds += instruction->phase == schema::Phase::Recompute ? seconds : 0;
       step.flops += times * passes[i] * instruction->flops;

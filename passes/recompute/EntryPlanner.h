@@ -24,8 +24,9 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
 
 class EntryPlanner {
 public:
-  /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `tables` has the parameters with
-  /// their offsets; both outlive this. With more than one micro-batch the entry that adds to gradients is measured, too.
+  /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `tables` has the parameters
+  /// with their offsets; both outlive this. With more than one micro-batch the entry that adds to gradients is
+  /// measured, too.
   EntryPlanner(mlir::func::FuncOp function, const schema::ProgramT &tables, int64_t microBatches,
                const TargetRates &rates = {});
 

@@ -41,7 +41,6 @@ bool isFree(Operation *op) {
   return cost && cost.getRecomputeClass() == nn::RecomputeClass::Free;
 }
 
-
 int64_t bytesOf(Value value) {
   auto type = nn::typeOf(value);
   int64_t bits = type.getElementTypeBitWidth();

@@ -20,8 +20,8 @@ struct TargetRates {
 /// positions of operators, so a plan can be applied to any clone of it.
 class RecomputeGraph {
 public:
-  /// Requires a function whose results that are no gradients (`rl.name` "grad.*") depend on the forward pass alone. What
-  /// they depend on is the forward pass, everything else the backward pass.
+  /// Requires a function whose results that are no gradients (`rl.name` "grad.*") depend on the forward pass alone.
+  /// What they depend on is the forward pass, everything else the backward pass.
   explicit RecomputeGraph(mlir::func::FuncOp function, const TargetRates &rates = {});
 
   const recompute::Problem &problem() const { return problem_; }

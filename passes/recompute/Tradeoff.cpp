@@ -53,7 +53,9 @@ public:
   }
 
 private:
-  int64_t residual(Traits::edge_descriptor edge) const { return boost::get(boost::edge_residual_capacity, graph_, edge); }
+  int64_t residual(Traits::edge_descriptor edge) const {
+    return boost::get(boost::edge_residual_capacity, graph_, edge);
+  }
 
   template <typename Open> std::vector<bool> reach(size_t start, Open open) const {
     std::vector<bool> reached(boost::num_vertices(graph_));
@@ -190,13 +192,16 @@ Tradeoff::Cut Tradeoff::cut(double price) const {
     size_t node = values + i;
     network.edge(node, network.sink(), op.replayable ? op.cost : unlimited);
     for (int v : op.results)
-      network.edge(v, node, problem_.values[v].view ? unlimited : problem_.values[v].cost + priced(problem_.values[v].bytes, price));
+      network.edge(v, node,
+                   problem_.values[v].view ? unlimited
+                                           : problem_.values[v].cost + priced(problem_.values[v].bytes, price));
     for (int v : op.inputs)
       network.edge(node, v, unlimited);
   }
   network.solve();
   std::vector<bool> fromSource = network.reachedBySource(), toSink = network.reachingSink();
-  auto first = static_cast<std::ptrdiff_t>(values), last = first + static_cast<std::ptrdiff_t>(problem_.operators.size());
+  auto first = static_cast<std::ptrdiff_t>(values),
+       last = first + static_cast<std::ptrdiff_t>(problem_.operators.size());
   std::vector<bool> fewest(fromSource.begin() + first, fromSource.begin() + last);
   std::vector<bool> most(toSink.begin() + first, toSink.begin() + last);
   most.flip();
@@ -237,7 +242,8 @@ Plan Tradeoff::within(int64_t bytes) const {
     return fits == corners_.end() ? corners_.back() : *fits;
   const Plan &small = *fits, &large = *std::prev(fits);
 
-  // Operators on which the two differ, joined where neither can change without the other: a value that only they ask for.
+  // Operators on which the two differ, joined where neither can change without the other: a value that only they ask
+  // for.
   size_t operators = problem_.operators.size();
   auto differs = [&](int i) { return small.replayed[i] != large.replayed[i]; };
   std::vector<int> producer(problem_.values.size(), -1);

@@ -18,12 +18,12 @@ namespace graft::recompute {
 /// An operator of the forward pass. Indices are into Problem::values.
 struct Operator {
   std::vector<int> inputs, results;
-  int64_t cost = 0;        ///< of running it again; picoseconds on the target, or any unit
-  bool replayable = true;  ///< false: never run again (discrete choices, collectives)
+  int64_t cost = 0;       ///< of running it again; picoseconds on the target, or any unit
+  bool replayable = true; ///< false: never run again (discrete choices, collectives)
 };
 
-/// A value of the forward pass. What is there anyway, parameters, inputs of the program and constants, is not a value of
-/// the problem.
+/// A value of the forward pass. What is there anyway, parameters, inputs of the program and constants, is not a value
+/// of the problem.
 struct Value {
   int64_t bytes = 0;   ///< of keeping it from the forward pass to its last use
   int64_t cost = 0;    ///< of keeping it: writing it, where it would not be written anyway, and reading it

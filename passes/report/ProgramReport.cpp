@@ -79,7 +79,10 @@ std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Pa
 namespace {
 
 const schema::Instruction &instructionOf(const schema::Program &program, const BufferUse &use) {
-  return *program.entries()->Get(static_cast<unsigned>(use.entry))->instructions()->Get(static_cast<unsigned>(use.instruction));
+  return *program.entries()
+              ->Get(static_cast<unsigned>(use.entry))
+              ->instructions()
+              ->Get(static_cast<unsigned>(use.instruction));
 }
 
 /// "node_linear_3 @ model.layers.7.mlp" -> "model.layers.N.mlp"; a node without a path keeps its name.
@@ -110,7 +113,8 @@ std::vector<Family> sorted(const std::map<std::string, Family> &families) {
   std::vector<Family> all;
   for (const auto &[name, family] : families)
     all.push_back(family);
-  std::ranges::stable_sort(all, std::greater<>(), [](const Family &family) { return std::pair(family.flops, family.bytes); });
+  std::ranges::stable_sort(all, std::greater<>(),
+                           [](const Family &family) { return std::pair(family.flops, family.bytes); });
   return all;
 }
 

@@ -70,7 +70,8 @@ std::vector<int64_t> mostPasses(const schema::EntryT &entry) {
   std::vector<int64_t> passes(entry.instructions.size(), 1);
   for (size_t i = 0; i < passes.size(); ++i)
     if (const schema::RowLoopT *loop = entry.instructions[i]->operation.AsRowLoop())
-      std::fill_n(passes.begin() + static_cast<std::ptrdiff_t>(i) + 1, loop->body, (loop->rows + loop->chunk - 1) / loop->chunk);
+      std::fill_n(passes.begin() + static_cast<std::ptrdiff_t>(i) + 1, loop->body,
+                  (loop->rows + loop->chunk - 1) / loop->chunk);
   return passes;
 }
 

@@ -129,10 +129,11 @@ int Explainer::overview() {
     entries.push_back(
         {{"name", textOf(one.name())}, {"instructions", instructionCount(one)}, {"arena_bytes", one.arena_bytes()}});
   }
-  shell_.print(tableText(rows) + "\nparameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
-               bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()) +
-               ", arena " + bytesOf(program_.arena_bytes()) +
-               "\nAsk for 'memory', 'recompute', 'instructions', or a part of a tensor's, parameter's or module's name.");
+  shell_.print(
+      tableText(rows) + "\nparameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
+      bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()) + ", arena " +
+      bytesOf(program_.arena_bytes()) +
+      "\nAsk for 'memory', 'recompute', 'instructions', or a part of a tensor's, parameter's or module's name.");
   shell_.print(Json{{"entries", entries},
                     {"parameter_bytes", program_.parameter_bytes()},
                     {"gradient_bytes", program_.gradient_bytes()},
@@ -382,8 +383,9 @@ Result<int> Explainer::tensors() {
         own && (matches(buffer(i).name()) || matches(buffer(i).origin())) && take())
       describeBuffer(i, text, buffers);
   if (found == 0)
-    return Status::error(Code::Usage, "nothing in the program is called '" + escaped(flags_.what) + "'", "WHAT",
-                         "use 'memory', 'recompute', 'instructions', or a part of a parameter's, a node's or a module's name");
+    return Status::error(
+        Code::Usage, "nothing in the program is called '" + escaped(flags_.what) + "'", "WHAT",
+        "use 'memory', 'recompute', 'instructions', or a part of a parameter's, a node's or a module's name");
   if (found > flags_.limit)
     text += "and " + std::to_string(found - flags_.limit) + " more: say more of the name, or raise --limit\n";
   shell_.print(text);
@@ -403,8 +405,9 @@ void addExplain(CLI::App &app, Shell &shell) {
       "explain", "Say what a program's memory is made of, where a tensor lives, what its instructions cost");
   auto flags = std::make_shared<ExplainFlags>();
   command->add_option("PROGRAM", flags->program, "Program file")->required();
-  command->add_option("WHAT", flags->what,
-                      "'memory', 'recompute', 'instructions', or a part of a tensor's, parameter's, node's or module's name");
+  command->add_option(
+      "WHAT", flags->what,
+      "'memory', 'recompute', 'instructions', or a part of a tensor's, parameter's, node's or module's name");
   command->add_option("--entry", flags->entry, "With 'instructions': only this entry");
   command->add_option("--limit", flags->limit, "Lines per list")->check(CLI::Range(1, 1000000));
   shell.addFlags(*command);

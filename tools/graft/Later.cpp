@@ -4,11 +4,10 @@
 namespace graft::cli {
 
 void addLater(CLI::App &app, Shell &shell) {
-  const std::pair<const char *, const char *> commands[] = {
-      {"bench", "Measure one thing"},
-      {"profile", "Profile a run"},
-      {"canary", "Run and judge test jobs"},
-      {"diagnose", "Explain a run that got slower"}};
+  const std::pair<const char *, const char *> commands[] = {{"bench", "Measure one thing"},
+                                                            {"profile", "Profile a run"},
+                                                            {"canary", "Run and judge test jobs"},
+                                                            {"diagnose", "Explain a run that got slower"}};
   for (auto [name, description] : commands) {
     CLI::App *command = app.add_subcommand(name, std::string(description) + " (not yet)");
     command->allow_extras();

@@ -1,5 +1,5 @@
-// `graft plan RECIPE`: what would be compiled, without compiling kernels: memory by category, a step's time by fixed rates,
-// what the backward pass keeps and what it computes again; and the same under other budgets.
+// `graft plan RECIPE`: what would be compiled, without compiling kernels: memory by category, a step's time by fixed
+// rates, what the backward pass keeps and what it computes again; and the same under other budgets.
 #include "passes/Compiler.h"
 #include "runtime/base/ByteSize.h"
 #include "runtime/observe/NumberText.h"
@@ -59,10 +59,10 @@ int printSweep(const std::vector<BudgetPoint> &points, const Shell &shell) {
       {"budget", "needs", "arena", "GFLOP", "seconds (estimate)", "computed again"}};
   Json lines = Json::array();
   for (const BudgetPoint &point : points) {
-    rows.push_back({bytesOf(point.budget), point.fits ? bytesOf(point.deviceBytes) : "does not fit, least " + bytesOf(point.deviceBytes),
+    rows.push_back({bytesOf(point.budget),
+                    point.fits ? bytesOf(point.deviceBytes) : "does not fit, least " + bytesOf(point.deviceBytes),
                     bytesOf(point.arenaBytes), format("%.1f", static_cast<double>(point.flops) / 1e9),
-                    secondsText(point.seconds),
-                    format("%.1f %%", 100 * point.againSeconds / point.seconds)});
+                    secondsText(point.seconds), format("%.1f %%", 100 * point.againSeconds / point.seconds)});
     lines.push_back({{"budget", point.budget},
                      {"fits", point.fits},
                      {"device_bytes", point.deviceBytes},
@@ -121,11 +121,13 @@ Result<int> plan(const PlanFlags &flags, const Shell &shell) {
 } // namespace
 
 void addPlan(CLI::App &app, Shell &shell) {
-  CLI::App *command = app.add_subcommand("plan", "Say what would be compiled: memory, a step's time, what is computed again");
+  CLI::App *command =
+      app.add_subcommand("plan", "Say what would be compiled: memory, a step's time, what is computed again");
   auto flags = std::make_shared<PlanFlags>();
   command->add_option("RECIPE", flags->recipe, "Recipe (TOML)")->required();
-  command->add_option("--budgets", flags->budgets,
-                      "Sizes, as 2GiB,3GiB, or how many between the smallest that fits and one where nothing is computed again");
+  command->add_option(
+      "--budgets", flags->budgets,
+      "Sizes, as 2GiB,3GiB, or how many between the smallest that fits and one where nothing is computed again");
   command->add_option("--limit", flags->limit, "Lines per list")->check(CLI::Range(1, 1000000));
   shell.addFlags(*command);
   command->callback([flags, &shell] { shell.action = [flags, &shell] { return plan(*flags, shell); }; });

@@ -91,8 +91,10 @@ std::string familyTable(const std::string &title, const std::vector<Family> &fam
     work += family.flops;
     count += family.count;
   }
-  std::string sum = flops ? format("%.2f GFLOP", static_cast<double>(work) / 1e9) : bytesText(static_cast<double>(bytes));
-  std::string text = "  " + title + ": " + (count ? sum + format(" in %lld", static_cast<long long>(count)) : "nothing") + "\n";
+  std::string sum =
+      flops ? format("%.2f GFLOP", static_cast<double>(work) / 1e9) : bytesText(static_cast<double>(bytes));
+  std::string text =
+      "  " + title + ": " + (count ? sum + format(" in %lld", static_cast<long long>(count)) : "nothing") + "\n";
   std::vector<std::vector<std::string>> rows;
   for (size_t i = 0; i < std::min(limit, families.size()); ++i) {
     const Family &family = families[i];
@@ -108,8 +110,10 @@ std::string familyTable(const std::string &title, const std::vector<Family> &fam
 Json familyJson(const std::vector<Family> &families) {
   Json out = Json::array();
   for (const Family &family : families)
-    out.push_back(
-        {{"name", escaped(family.name, 200)}, {"count", family.count}, {"bytes", family.bytes}, {"flops", family.flops}});
+    out.push_back({{"name", escaped(family.name, 200)},
+                   {"count", family.count},
+                   {"bytes", family.bytes},
+                   {"flops", family.flops}});
   return out;
 }
 

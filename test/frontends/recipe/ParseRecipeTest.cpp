@@ -142,7 +142,8 @@ const Refused refusedRecipes[] = {
     {"value_for_table", "[optimizer]\nschedule = \"cosine\"\n",
      "optimizer.schedule is the string \"cosine\", expected a table: [optimizer.schedule]"},
     {"tables_for_table", "[[mesh]]\ndata = 1\n", "mesh is an array of 1, expected a table: [mesh]"},
-    {"date", "[memory]\nbudget = 2020-01-01\n", "memory.budget is a date or time, expected a size with a unit in quotes"},
+    {"date", "[memory]\nbudget = 2020-01-01\n",
+     "memory.budget is a date or time, expected a size with a unit in quotes"},
     {"dotted_name", "[model.names]\nlm_head.weight = \"x\"\n",
      "9:1|model.names.lm_head is a table, expected the name of a tensor in the checkpoint|quote names that contain "
      "dots"},
@@ -160,7 +161,8 @@ const Refused refusedRecipes[] = {
     {"later_mesh", "[mesh]\ntensor = 2\n",
      "not yet: mesh.tensor = 2 is not supported in this version|leave it out: one device"},
     {"budget_without_unit", "[memory]\nbudget = \"6\"\n",
-     "9:1|memory.budget is the string \"6\", expected a size with a unit in quotes|write a number and a unit: \"6GiB\""},
+     "9:1|memory.budget is the string \"6\", expected a size with a unit in quotes|write a number and a unit: "
+     "\"6GiB\""},
     {"budget_as_number", "[memory]\nbudget = 6442450944\n", "memory.budget is 6442450944, expected a size with a unit"},
     {"budget_0", "[memory]\nbudget = \"0GiB\"\n", "memory.budget is the string \"0GiB\", expected a size"},
     {"budget_negative", "[memory]\nbudget = \"-1GiB\"\n", "memory.budget is the string \"-1GiB\", expected a size"},

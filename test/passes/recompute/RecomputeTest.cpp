@@ -1,5 +1,5 @@
-// Plans on whole training steps: the same numbers whatever is computed again, the points that a modern block is known to
-// have, clones that stay clones, budgets that hold.
+// Plans on whole training steps: the same numbers whatever is computed again, the points that a modern block is known
+// to have, clones that stay clones, budgets that hold.
 #include "passes/recompute/EntryPlanner.h"
 
 #include "dialects/rl/RLDialect.h"
@@ -46,7 +46,8 @@ public:
   }
   std::string linear(const std::string &x, const std::string &name, int64_t in, int64_t out) {
     std::string w = parameter(name, {out, in});
-    return line("nn.contract \"bsk,ok->bso\" " + x + ", " + w + " : " + hidden(in) + ", " + type({out, in}) + " -> " + hidden(out));
+    return line("nn.contract \"bsk,ok->bso\" " + x + ", " + w + " : " + hidden(in) + ", " + type({out, in}) + " -> " +
+                hidden(out));
   }
   std::string norm(const std::string &x, const std::string &name) {
     std::string w = parameter(name, {d_.hidden()}), t = hidden(d_.hidden());
@@ -55,18 +56,26 @@ public:
     return line("arith.mulf " + n + ", " + b + " : " + t);
   }
   std::string heads(const std::string &x, int64_t count) {
-    std::string r = line("nn.reshape " + x + " : " + hidden(count * d_.headSize) + " -> " + type({d_.rows, d_.width, count, d_.headSize}));
-    return line("nn.transpose " + r + " perm = [0, 2, 1, 3] : " + type({d_.rows, d_.width, count, d_.headSize}) + " -> " + headType(count));
+    std::string r = line("nn.reshape " + x + " : " + hidden(count * d_.headSize) + " -> " +
+                         type({d_.rows, d_.width, count, d_.headSize}));
+    return line("nn.transpose " + r + " perm = [0, 2, 1, 3] : " + type({d_.rows, d_.width, count, d_.headSize}) +
+                " -> " + headType(count));
   }
   std::string attention(const std::string &x, const std::string &layer) {
     int64_t h = d_.hidden(), small = d_.groups * d_.headSize;
-    std::string q = heads(linear(x, layer + "q", h, h), d_.heads), k = heads(linear(x, layer + "k", h, small), d_.groups),
+    std::string q = heads(linear(x, layer + "q", h, h), d_.heads),
+                k = heads(linear(x, layer + "k", h, small), d_.groups),
                 v = heads(linear(x, layer + "v", h, small), d_.groups);
-    std::string o = line("nn.attention " + q + ", " + k + ", " + v + " {scale = 0.5 : f64, causal} : (" + headType(d_.heads) + ", " +
-                             headType(d_.groups) + ", " + headType(d_.groups) + ") -> " + headType(d_.heads),
-                         ":2") + "#0";
-    std::string t = line("nn.transpose " + o + " perm = [0, 2, 1, 3] : " + headType(d_.heads) + " -> " + type({d_.rows, d_.width, d_.heads, d_.headSize}));
-    return linear(line("nn.reshape " + t + " : " + type({d_.rows, d_.width, d_.heads, d_.headSize}) + " -> " + hidden(h)), layer + "o", h, h);
+    std::string o =
+        line("nn.attention " + q + ", " + k + ", " + v + " {scale = 0.5 : f64, causal} : (" + headType(d_.heads) +
+                 ", " + headType(d_.groups) + ", " + headType(d_.groups) + ") -> " + headType(d_.heads),
+             ":2") +
+        "#0";
+    std::string t = line("nn.transpose " + o + " perm = [0, 2, 1, 3] : " + headType(d_.heads) + " -> " +
+                         type({d_.rows, d_.width, d_.heads, d_.headSize}));
+    return linear(
+        line("nn.reshape " + t + " : " + type({d_.rows, d_.width, d_.heads, d_.headSize}) + " -> " + hidden(h)),
+        layer + "o", h, h);
   }
   std::string network(const std::string &x, const std::string &layer) {
     int64_t h = d_.hidden(), f = d_.inner;
@@ -93,15 +102,16 @@ private:
 std::string Decoder::text() const {
   Writer w(*this);
   std::string table = w.parameter("embedding", {vocabulary, hidden()});
-  std::string x = w.line("nn.gather " + table + ", %ids axis = 0 : " + type({vocabulary, hidden()}) + ", " + type({rows, width}, "i64") + " -> " + w.hidden(hidden()));
+  std::string x = w.line("nn.gather " + table + ", %ids axis = 0 : " + type({vocabulary, hidden()}) + ", " +
+                         type({rows, width}, "i64") + " -> " + w.hidden(hidden()));
   for (int64_t i = 0; i < layers; ++i) {
     std::string layer = "layer" + std::to_string(i) + ".";
     x = w.add(x, w.attention(w.norm(x, layer + "norm1"), layer));
     x = w.add(x, w.network(w.norm(x, layer + "norm2"), layer));
   }
   std::string logits = w.linear(w.norm(x, "norm"), "head", hidden(), vocabulary);
-  return "func.func @forward(%ids: " + type({rows, width}, "i64") + " {rl.name = \"input_ids\"}) -> " + w.hidden(vocabulary) + " {\n" + w.body + "  return " + logits + " : " +
-         w.hidden(vocabulary) + "\n}";
+  return "func.func @forward(%ids: " + type({rows, width}, "i64") + " {rl.name = \"input_ids\"}) -> " +
+         w.hidden(vocabulary) + " {\n" + w.body + "  return " + logits + " : " + w.hidden(vocabulary) + "\n}";
 }
 
 class Recompute : public testing::Test, protected Reference {
@@ -152,18 +162,21 @@ protected:
     SmallVector<Tensor> values;
     for (BlockArgument argument : function.getArguments()) {
       auto type = nn::typeOf(argument);
-      values.push_back(array(argumentName(function, argument.getArgNumber()).str(), Tensor::Shape(type.getShape()), type.getElementType().isInteger()));
+      values.push_back(array(argumentName(function, argument.getArgNumber()).str(), Tensor::Shape(type.getShape()),
+                             type.getElementType().isInteger()));
     }
     std::map<std::string, Tensor> parameters;
     function.walk([&](rl::ParameterOp op) {
       parameters[op.getName().str()] = array(op.getName().str(), Tensor::Shape(nn::shapeOf(op.getResult())), false);
     });
-    auto outputs = interpret(function, values, [&](StringRef name) { return std::optional(parameters.at(name.str())); });
+    auto outputs =
+        interpret(function, values, [&](StringRef name) { return std::optional(parameters.at(name.str())); });
     EXPECT_TRUE(succeeded(outputs)) << errors;
     return succeeded(outputs) ? std::vector<Tensor>(outputs->begin(), outputs->end()) : std::vector<Tensor>();
   }
 
-  static int64_t countAgain(func::FuncOp function, llvm::function_ref<bool(Operation *)> counts = [](Operation *) { return true; }) {
+  static int64_t
+  countAgain(func::FuncOp function, llvm::function_ref<bool(Operation *)> counts = [](Operation *) { return true; }) {
     int64_t count = 0;
     function.walk([&](Operation *op) {
       auto phase = op->getAttrOfType<StringAttr>(rl::phaseAttribute);
@@ -199,7 +212,8 @@ TEST_F(Recompute, EveryPlanGivesTheSameNumbers) {
       ASSERT_EQ(got.size(), expected.size());
       for (size_t i = 0; i < got.size(); ++i)
         for (int64_t k = 0; k < got[i].size(); ++k)
-          ASSERT_EQ(got[i].f()[k], expected[i].f()[k]) << resultName(function, static_cast<unsigned>(i)).str() << " with " << plan.bytes << " bytes kept";
+          ASSERT_EQ(got[i].f()[k], expected[i].f()[k])
+              << resultName(function, static_cast<unsigned>(i)).str() << " with " << plan.bytes << " bytes kept";
     }
   }
 }
@@ -216,8 +230,11 @@ TEST_F(Recompute, TheBackwardPassReadsOnlyWhatIsKept) {
     for (Operation &op : clone->getBody().front())
       if (op.hasAttr(rl::phaseAttribute))
         for (Value operand : op.getOperands())
-          if (Operation *producer = operand.getDefiningOp(); producer && !producer->hasAttr(rl::phaseAttribute) && !isa<rl::ParameterOp, arith::ConstantOp>(producer) && seen.insert(operand).second)
-            bytes += nn::typeOf(operand).getNumElements() * std::max(1u, nn::typeOf(operand).getElementTypeBitWidth() / 8);
+          if (Operation *producer = operand.getDefiningOp(); producer && !producer->hasAttr(rl::phaseAttribute) &&
+                                                             !isa<rl::ParameterOp, arith::ConstantOp>(producer) &&
+                                                             seen.insert(operand).second)
+            bytes +=
+                nn::typeOf(operand).getNumElements() * std::max(1u, nn::typeOf(operand).getElementTypeBitWidth() / 8);
     EXPECT_EQ(bytes, plan.bytes);
   }
 }
@@ -233,24 +250,29 @@ TEST_F(Recompute, ClonesAreNotMergedAgain) {
   EXPECT_EQ(countAgain(function), clones);
 }
 
-/// Per token and hidden element, as in the literature: 12 + 4g + 6f bytes of two-byte elements are 6 + 2g + 3f elements;
-/// g = 1/4, f = 3.5.
+/// Per token and hidden element, as in the literature: 12 + 4g + 6f bytes of two-byte elements are 6 + 2g + 3f
+/// elements; g = 1/4, f = 3.5.
 TEST_F(Recompute, FindsThePointsOfAModernBlock) {
-  Decoder decoder{.layers = 12, .rows = 2, .width = 1024, .heads = 8, .groups = 2, .headSize = 64, .inner = 1792, .vocabulary = 11};
+  Decoder decoder{
+      .layers = 12, .rows = 2, .width = 1024, .heads = 8, .groups = 2, .headSize = 64, .inner = 1792, .vocabulary = 11};
   func::FuncOp function = build(decoder);
   RecomputeGraph graph(function);
   recompute::Tradeoff tradeoff(graph.problem());
   const int64_t unit = decoder.rows * decoder.width * decoder.hidden() * 4;
-  // Row statistics, the log-sum-exp of attention and what lies before the first and after the last block are small change.
+  // Row statistics, the log-sum-exp of attention and what lies before the first and after the last block are small
+  // change.
   auto within = [&](double perLayer) {
-    return tradeoff.within(static_cast<int64_t>((perLayer * 1.02 * static_cast<double>(decoder.layers) + 3) * static_cast<double>(unit)));
+    return tradeoff.within(
+        static_cast<int64_t>((perLayer * 1.02 * static_cast<double>(decoder.layers) + 3) * static_cast<double>(unit)));
   };
   int64_t products = 0, gatedProducts = 0;
   auto again = [&](const recompute::Plan &plan) {
     OwningOpRef<func::FuncOp> clone = function.clone();
     graph.apply(*clone, plan);
     products = countAgain(*clone, [](Operation *op) { return isa<nn::ContractOp>(op); });
-    gatedProducts = countAgain(*clone, [&](Operation *op) { return isa<nn::ContractOp>(op) && nn::shapeOf(op->getResult(0)).back() == decoder.inner; });
+    gatedProducts = countAgain(*clone, [&](Operation *op) {
+      return isa<nn::ContractOp>(op) && nn::shapeOf(op->getResult(0)).back() == decoder.inner;
+    });
     int64_t attention = countAgain(*clone, [](Operation *op) { return isa<nn::AttentionOp>(op); });
     return attention;
   };

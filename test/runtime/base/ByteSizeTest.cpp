@@ -15,8 +15,8 @@ TEST(ByteSize, ReadsNumbersWithUnits) {
 }
 
 TEST(ByteSize, RefusesEverythingElse) {
-  for (const char *text : {"", "6", "GiB", "6 ", "6gib", "6Gi", "6GiB ", "6  GiB", "-1GiB", "+1GiB", " 1GiB", "0B", "1e3GiB", "nanB", "infB",
-                           "0x10B", "4194304TiB", "6GiBGiB", "1,5GiB", "-0B"})
+  for (const char *text : {"",      "6",  "GiB",    "6 ",   "6gib", "6Gi",   "6GiB ",      "6  GiB",  "-1GiB",  "+1GiB",
+                           " 1GiB", "0B", "1e3GiB", "nanB", "infB", "0x10B", "4194304TiB", "6GiBGiB", "1,5GiB", "-0B"})
     EXPECT_EQ(parseByteSize(text), std::nullopt) << text;
 }
 
