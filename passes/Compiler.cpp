@@ -19,6 +19,7 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
+#include <limits>
 
 using namespace mlir;
 
@@ -112,7 +113,7 @@ Compiler::Compiler() : context_(MLIRContext::Threading::DISABLED) {
 }
 
 Result<ImportedGraph> Compiler::import(const Recipe &recipe) {
-  if (recipe.batch.sequences % recipe.batch.microBatches != 0)
+  if (recipe.batch.microBatches == 0 || recipe.batch.sequences % recipe.batch.microBatches != 0)
     return Status::error(Code::Usage, "batch.sequences is no multiple of batch.micro_batches",
                          recipe.origin.place("batch.micro_batches"));
   return importGraph(recipe, context_);
@@ -138,6 +139,7 @@ Status Compiler::addObjective(const Recipe &recipe, EntryModule &module) {
       status.merge(loaded.takeStatus().at(recipe.origin.place("objective.advantages")));
   }
   GRAFT_RETURN_IF_ERROR(status);
+  module.splits = loss->splits();
   if (recipe.batch.microBatches > 1 && !loss->splits())
     return Status::error(Code::Usage,
                          "objective '" + loss->name +
@@ -194,18 +196,25 @@ Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
 }
 
 Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe, EntryModule &module,
-                                                           const schema::ProgramT &tables) {
-  auto accumulate = module.graph.module->lookupSymbol<func::FuncOp>("accumulate");
+                                                           LoweredEntries &lowered) {
+  fillTables(recipe, module, lowered.program);
+  layOutParameters(lowered.program);
+  lowered.kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
-  if (failed(prepareEntry(accumulate)))
+  bool good = true;
+  for (StringRef name : {"logprobs", "advantages"})
+    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name))
+      good = succeeded(lowerEntry(function, lowered.program, *lowered.kernels)) && good;
+  auto accumulate = module.graph.module->lookupSymbol<func::FuncOp>("accumulate");
+  if (failed(prepareEntry(accumulate)) || !good)
     return diagnostics.take("lowering");
-  return std::make_unique<EntryPlanner>(accumulate, tables, recipe.batch.microBatches);
+  return std::make_unique<EntryPlanner>(accumulate, lowered.program, recipe.batch.microBatches);
 }
 
-Status Compiler::planMemory(const Recipe &recipe, EntryModule &module, const schema::ProgramT &tables,
+Status Compiler::planMemory(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered,
                             const CompileOptions &options) {
   StageEnd recomputeEnd(options, Stage::Recompute);
-  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, tables));
+  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, lowered));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   int64_t budget = recipe.memory.budget.value_or(hostMemoryBytes());
   auto fitting = planner->fit(budget);
@@ -227,55 +236,121 @@ Status Compiler::planMemory(const Recipe &recipe, EntryModule &module, const sch
   return recomputeEnd.dump(*module.graph.module);
 }
 
-Result<std::vector<BudgetPoint>> Compiler::sweepBudgets(const Recipe &recipe, std::vector<int64_t> budgets, int count) {
-  GRAFT_ASSIGN_OR_RETURN(EntryModule module, buildEntries(recipe));
-  GRAFT_RETURN_IF_ERROR(fuseHeads(module, {}));
-  schema::ProgramT tables;
-  fillTables(recipe, module, tables);
-  layOutParameters(tables);
-  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, tables));
-  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
-  auto smallest = planner->smallest(), fastest = planner->fastest();
-  if (failed(smallest) || failed(fastest))
+Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(Recipe recipe, int64_t microBatches) {
+  auto made = std::make_unique<Candidate>();
+  made->microBatches = recipe.batch.microBatches = microBatches;
+  GRAFT_ASSIGN_OR_RETURN(made->module, buildEntries(recipe));
+  GRAFT_RETURN_IF_ERROR(fuseHeads(made->module, {}));
+  GRAFT_ASSIGN_OR_RETURN(made->planner, plannerFor(recipe, made->module, made->others));
+  return made;
+}
+
+Result<std::vector<std::unique_ptr<Compiler::Candidate>>>
+Compiler::candidates(const Recipe &recipe, const std::function<Result<bool>(Candidate &)> &isEnough) {
+  std::vector<std::unique_ptr<Candidate>> all;
+  bool chosen = recipe.batch.microBatches != 0;
+  int64_t first = chosen ? recipe.batch.microBatches : 1, last = chosen ? first : recipe.batch.sequences;
+  for (int64_t count = first; count <= last; ++count) {
+    if (!chosen && recipe.batch.sequences % count != 0)
+      continue;
+    GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Candidate> made, candidate(recipe, count));
+    if (!made->module.splits)
+      last = 1;
+    all.push_back(std::move(made));
+    GRAFT_ASSIGN_OR_RETURN(bool enough, isEnough(*all.back()));
+    if (enough)
+      break;
+  }
+  return all;
+}
+
+/// The fastest plan of a candidate for a budget, or the smallest where none fits.
+Result<BudgetPoint> Compiler::fastestWithin(Candidate &candidate, int64_t budget) {
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, "the plan");
+  EntryPlanner &planner = *candidate.planner;
+  auto fitting = planner.fit(budget);
+  if (failed(fitting))
     return diagnostics.take("lowering");
+  auto chosen = *fitting ? FailureOr<recompute::Measured>(**fitting) : planner.smallest();
+  auto program = failed(chosen) ? FailureOr<schema::ProgramT>(failure()) : planner.lowered(chosen->plan);
+  if (failed(program))
+    return diagnostics.take("lowering");
+  StepEstimate estimate = estimateStep(*program, candidate.microBatches);
+  return BudgetPoint{budget,           fitting->has_value(),  candidate.microBatches, chosen->peak, program->arena_bytes,
+                     estimate.seconds, estimate.againSeconds, estimate.flops};
+}
+
+namespace {
+
+/// Fits before does not, then faster, then smaller; of equals the first.
+bool isBetter(const BudgetPoint &one, const BudgetPoint &other) {
+  if (one.fits != other.fits)
+    return one.fits;
+  return one.fits ? one.seconds < other.seconds : one.deviceBytes < other.deviceBytes;
+}
+
+} // namespace
+
+/// More micro-batches need less memory and more time, so the search ends where nothing has to be given up.
+Result<int64_t> Compiler::chooseMicroBatches(const Recipe &recipe) {
+  int64_t budget = recipe.memory.budget.value_or(hostMemoryBytes());
+  std::optional<BudgetPoint> best;
+  auto made = candidates(recipe, [&](Candidate &candidate) -> Result<bool> {
+    GRAFT_ASSIGN_OR_RETURN(BudgetPoint point, fastestWithin(candidate, budget));
+    if (!best || isBetter(point, *best))
+      best = point;
+    auto fastest = candidate.planner->fastest();
+    return succeeded(fastest) && fastest->peak <= budget;
+  });
+  if (!made.isOk())
+    return made.takeStatus();
+  return best->microBatches;
+}
+
+Result<std::vector<BudgetPoint>> Compiler::sweepBudgets(const Recipe &recipe, std::vector<int64_t> budgets, int count) {
+  int64_t least = std::numeric_limits<int64_t>::max(), most = 0;
+  auto all = candidates(recipe, [&](Candidate &candidate) -> Result<bool> {
+    GRAFT_ASSIGN_OR_RETURN(BudgetPoint smallest, fastestWithin(candidate, 0));
+    GRAFT_ASSIGN_OR_RETURN(BudgetPoint fastest, fastestWithin(candidate, std::numeric_limits<int64_t>::max()));
+    least = std::min(least, smallest.deviceBytes);
+    most = std::max(most, fastest.deviceBytes);
+    return false;
+  });
+  if (!all.isOk())
+    return all.takeStatus();
   if (!budgets.empty())
     count = 0;
   for (int i = 0; i < count; ++i)
-    budgets.push_back(smallest->peak + (fastest->peak - smallest->peak) * i / std::max(1, count - 1));
+    budgets.push_back(least + (most - least) * i / std::max(1, count - 1));
   std::vector<BudgetPoint> points;
   for (int64_t budget : budgets) {
-    auto fitting = planner->fit(budget);
-    if (failed(fitting))
-      return diagnostics.take("lowering");
-    const recompute::Measured &chosen = *fitting ? **fitting : *smallest;
-    auto program = planner->lowered(chosen.plan);
-    if (failed(program))
-      return diagnostics.take("lowering");
-    StepEstimate estimate = estimateStep(*program, recipe.batch.microBatches);
-    points.push_back({budget, fitting->has_value(), chosen.peak, program->arena_bytes, estimate.seconds,
-                      estimate.againSeconds, estimate.flops});
+    std::optional<BudgetPoint> best;
+    for (const std::unique_ptr<Candidate> &candidate : *all) {
+      GRAFT_ASSIGN_OR_RETURN(BudgetPoint point, fastestWithin(*candidate, budget));
+      if (!best || isBetter(point, *best))
+        best = point;
+    }
+    points.push_back(*best);
   }
   return points;
 }
 
-Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program,
+Status Compiler::lower(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered,
                        const CompileOptions &options) {
   StageEnd lowerEnd(options, Stage::Lower);
-  OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;
-  for (StringRef name : {"logprobs", "accumulate", "advantages"})
-    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name)) {
-      OwningOpRef<func::FuncOp> again;
-      if (name == "accumulate" && recipe.batch.microBatches > 1)
-        again = function.clone();
-      good = succeeded(lowerEntry(function, program, *kernels)) && good;
-      if (again)
-        good = succeeded(lowerEntry(*again, program, *kernels, /*adds=*/true)) && good;
-    }
+  if (auto function = module.graph.module->lookupSymbol<func::FuncOp>("accumulate")) {
+    OwningOpRef<func::FuncOp> again;
+    if (recipe.batch.microBatches > 1)
+      again = function.clone();
+    good = succeeded(lowerEntry(function, lowered.program, *lowered.kernels));
+    if (again)
+      good = succeeded(lowerEntry(*again, lowered.program, *lowered.kernels, /*adds=*/true)) && good;
+  }
   if (!good)
     return diagnostics.take("lowering");
-  GRAFT_RETURN_IF_ERROR(lowerEnd.dump(*kernels));
+  GRAFT_RETURN_IF_ERROR(lowerEnd.dump(*lowered.kernels));
   if (lowerEnd.last())
     return Status::ok();
   StageEnd codegenEnd(options, Stage::Codegen);
@@ -286,22 +361,25 @@ Status Compiler::lower(const Recipe &recipe, EntryModule &module, schema::Progra
   else {
     GRAFT_ASSIGN_OR_RETURN(codegen.level, hostCpuLevel());
   }
-  GRAFT_RETURN_IF_ERROR(compileKernels(*kernels, program, codegen));
-  return codegenEnd.dump(*kernels);
+  GRAFT_RETURN_IF_ERROR(compileKernels(*lowered.kernels, lowered.program, codegen));
+  return codegenEnd.dump(*lowered.kernels);
 }
 
-Result<Compilation> Compiler::compile(const Recipe &recipe, const CompileOptions &options) {
+Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &options) {
+  if (recipe.batch.microBatches == 0) {
+    GRAFT_ASSIGN_OR_RETURN(recipe.batch.microBatches, chooseMicroBatches(recipe));
+  }
   GRAFT_ASSIGN_OR_RETURN(EntryModule module, buildEntries(recipe, options));
   Compilation compilation;
   if (!stopped(options, Stage::Autodiff))
     GRAFT_RETURN_IF_ERROR(fuseHeads(module, options));
-  if (!stopped(options, Stage::Loss)) {
-    fillTables(recipe, module, compilation.program);
-    layOutParameters(compilation.program);
-    GRAFT_RETURN_IF_ERROR(planMemory(recipe, module, compilation.program, options));
-  }
+  LoweredEntries lowered;
+  if (!stopped(options, Stage::Loss))
+    GRAFT_RETURN_IF_ERROR(planMemory(recipe, module, lowered, options));
   if (!stopped(options, Stage::Recompute))
-    GRAFT_RETURN_IF_ERROR(lower(recipe, module, compilation.program, options));
+    GRAFT_RETURN_IF_ERROR(lower(recipe, module, lowered, options));
+  compilation.program = std::move(lowered.program);
+  compilation.microBatches = recipe.batch.microBatches;
   compilation.notes = std::move(module.graph.notes);
   return compilation;
 }

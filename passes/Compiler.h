@@ -50,6 +50,7 @@ struct CompileOptions {
 
 struct Compilation {
   schema::ProgramT program;
+  int64_t microBatches = 1;       ///< as in the recipe, or chosen
   std::vector<std::string> notes; ///< for people: what was ignored, what stays as it is
 };
 
@@ -57,6 +58,7 @@ struct Compilation {
 struct BudgetPoint {
   int64_t budget = 0;
   bool fits = false;       ///< else the rest speaks of the smallest plan
+  int64_t microBatches = 1;
   int64_t deviceBytes = 0; ///< parameters, gradients, optimizer state, constants, arena
   int64_t arenaBytes = 0;
   double seconds = 0;      ///< estimate of a step with what is computed again (passes/recompute: TargetRates)
@@ -69,6 +71,7 @@ struct EntryModule {
   ImportedGraph graph; ///< its module holds @logprobs, @accumulate, @advantages
   EntryPoints entries;
   std::string objectiveText; ///< the objective and the advantages as they were read
+  bool splits = true;        ///< can the loss be computed in micro-batches?
 };
 
 class Compiler {
@@ -81,7 +84,7 @@ public:
   /// Stages import to autodiff: what the reference interpreter runs. Stops where the options say.
   Result<EntryModule> buildEntries(const Recipe &recipe, const CompileOptions &options = {});
   /// All stages.
-  Result<Compilation> compile(const Recipe &recipe, const CompileOptions &options = {});
+  Result<Compilation> compile(Recipe recipe, const CompileOptions &options = {});
 
   /// Stages import to recompute, once for every budget; without budgets, for `count` of them, evenly from the smallest
   /// that fits to that of the fastest plan. In the order of the budgets. Needs an objective.
@@ -90,13 +93,32 @@ public:
   mlir::MLIRContext &context() { return context_; }
 
 private:
+  /// A program under construction: entries so far, and the row programs that they call.
+  struct LoweredEntries {
+    schema::ProgramT program;
+    mlir::OwningOpRef<mlir::ModuleOp> kernels;
+  };
+  /// Everything before the choice of a plan, with a number of micro-batches.
+  struct Candidate {
+    int64_t microBatches = 1;
+    EntryModule module;
+    LoweredEntries others;
+    std::unique_ptr<EntryPlanner> planner;
+  };
+
   Status addObjective(const Recipe &recipe, EntryModule &module);
   Status fuseHeads(EntryModule &module, const CompileOptions &options);
-  Result<std::unique_ptr<EntryPlanner>> plannerFor(const Recipe &recipe, EntryModule &module,
-                                                   const schema::ProgramT &tables);
-  Status planMemory(const Recipe &recipe, EntryModule &module, const schema::ProgramT &tables,
-                    const CompileOptions &options);
-  Status lower(const Recipe &recipe, EntryModule &module, schema::ProgramT &program, const CompileOptions &options);
+  Result<std::unique_ptr<Candidate>> candidate(Recipe recipe, int64_t microBatches);
+  /// One with the recipe's number of micro-batches; where it leaves that to the compiler, one per number that divides the
+  /// step, up to the first for which `isEnough`.
+  Result<std::vector<std::unique_ptr<Candidate>>>
+  candidates(const Recipe &recipe, const std::function<Result<bool>(Candidate &)> &isEnough);
+  Result<BudgetPoint> fastestWithin(Candidate &candidate, int64_t budget);
+  Result<int64_t> chooseMicroBatches(const Recipe &recipe);
+  /// Lowers all entries but @accumulate: a plan for it shares the device with them.
+  Result<std::unique_ptr<EntryPlanner>> plannerFor(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered);
+  Status planMemory(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered, const CompileOptions &options);
+  Status lower(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered, const CompileOptions &options);
 
   mlir::MLIRContext context_;
 };

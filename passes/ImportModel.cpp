@@ -127,10 +127,32 @@ std::optional<onnx::ParameterInfo> GraphImporter::askCheckpoint(std::string_view
   return onnx::ParameterInfo{shape, onnx::Float, true};
 }
 
+/// False if the files that hold the graph's external data are all absent: a program can be planned and compiled before
+/// there are weights. A reference that is wrong in itself counts as there, so that reading it says what is wrong.
+bool areWeightsThere(const onnx::ModelFile &file, const std::filesystem::path &folder) {
+  bool any = false;
+  for (const onnx::Tensor &tensor : file.graph().initializers)
+    if (tensor.dataLocation == 1) {
+      any = true;
+      auto reference = onnx::externalReference(tensor);
+      std::error_code error;
+      auto status = reference.isOk() ? std::filesystem::symlink_status(folder / reference->location, error)
+                                     : std::filesystem::file_status(std::filesystem::file_type::unknown);
+      if (status.type() != std::filesystem::file_type::not_found)
+        return true;
+    }
+  return !any;
+}
+
 Status GraphImporter::importOnnx() {
   onnx::ReadOptions read;
-  read.externalData = !checkpoint_;
+  read.externalData = false;
   GRAFT_ASSIGN_OR_RETURN(file_, onnx::ModelFile::read(recipe_.model.graph.resolved, read));
+  bool weightsThere = checkpoint_ || areWeightsThere(*file_, folderOf(recipe_.model.graph.resolved));
+  if (!checkpoint_ && weightsThere) {
+    read.externalData = true;
+    GRAFT_ASSIGN_OR_RETURN(file_, onnx::ModelFile::read(recipe_.model.graph.resolved, read));
+  }
   for (const onnx::Tensor &tensor : file_->graph().initializers)
     initializers_[std::string(tensor.name)] = &tensor;
   onnx::ImportOptions options;
@@ -141,6 +163,8 @@ Status GraphImporter::importOnnx() {
   GRAFT_ASSIGN_OR_RETURN(onnx::ImportedModel imported, onnx::importModel(*file_, context_, options));
   out_.module = std::move(imported.module);
   out_.notes = std::move(imported.notes);
+  if (!weightsThere)
+    out_.notes.insert(out_.notes.begin(), "the weights are not there: name them with model.weights, or bind them when the program runs");
   GRAFT_ASSIGN_OR_RETURN(InputFile bytes, InputFile::open(recipe_.model.graph.resolved));
   std::string text(bytes.size(), '\0');
   GRAFT_RETURN_IF_ERROR(bytes.read(0, std::as_writable_bytes(std::span(text))));

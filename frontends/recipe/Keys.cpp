@@ -74,7 +74,7 @@ const Key table[] = {
   {"batch", "tokens", Type::Integer, at<&R::batch, &R::Batch::tokens>, {}, 2, 1 << 20, true},
   {"batch", "packed", Type::Integer, none, {}, 2, 1 << 30, false, "leave it out: rows are padded to batch.tokens"},
   {"batch", "share_prompts", Type::Boolean, at<&R::batch, &R::Batch::sharePrompts>, {}, 0, 0, false, "leave it out or set it to false"},
-  {"batch", "micro_batches", Type::Integer, at<&R::batch, &R::Batch::microBatches>, {}, 1, 65536},
+  {"batch", "micro_batches", Type::Count, at<&R::batch, &R::Batch::microBatches>, {}, 1, 65536},
 
   {"optimizer", "name", Type::Choice, at<&R::optimizer, &R::Optimizer::name>, optimizers},
   {"optimizer", "lr", Type::Number, at<&R::optimizer, &R::Optimizer::lr>, {}, 0, infinity},

@@ -15,6 +15,7 @@ enum class Type {
   Text,    ///< any other string
   Choice,  ///< a string out of `choices`
   Integer, ///< within least .. most
+  Count,   ///< the same, or "auto", which travels as 0
   Number,  ///< within least .. most, finite; integers are accepted
   Numbers, ///< two of them
   Bytes,   ///< a string "6GiB", "512 MB", within least .. most; travels as an integer

@@ -59,6 +59,8 @@ std::string expected(const Key &key) {
     return (key.choices.size() == 1 ? "" : "one of ") + joined(key.choices);
   case Type::Integer:
     return "an integer" + range;
+  case Type::Count:
+    return "an integer" + range + " or \"auto\"";
   case Type::Number:
     return "a number" + range;
   case Type::Numbers:
@@ -252,6 +254,12 @@ private:
       }
       return wrong();
     case Type::Integer:
+      if (auto integer = node.as_integer(); integer && within(static_cast<double>(integer->get())))
+        return integer->get();
+      return wrong();
+    case Type::Count:
+      if (auto text = node.as_string(); text && text->get() == "auto")
+        return int64_t(0);
       if (auto integer = node.as_integer(); integer && within(static_cast<double>(integer->get())))
         return integer->get();
       return wrong();

@@ -52,6 +52,8 @@ struct Printer {
   std::string operator()(int64_t value) const {
     if (key && key->type == Type::Choice)
       return inQuotes(key->choices[static_cast<size_t>(value)]);
+    if (key && key->type == Type::Count && value == 0)
+      return inQuotes("auto");
     return key && key->type == Type::Bytes ? inQuotes(byteSizeText(value)) : std::to_string(value);
   }
   std::string operator()(double value) const { return number(value); }

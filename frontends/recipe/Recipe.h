@@ -106,7 +106,7 @@ struct Recipe {
     int64_t sequences = 0;     ///< required: rows per step, 1 .. 65536
     int64_t tokens = 0;        ///< required: width of a row, 2 .. 1048576
     bool sharePrompts = false; ///< true is not done yet
-    int64_t microBatches = 1;  ///< 1 .. 65536
+    int64_t microBatches = 1;  ///< 1 .. 65536; 0: the compiler chooses ("auto")
     bool operator==(const Batch &) const = default;
   } batch;
 

@@ -176,6 +176,8 @@ Access EntryBuilder::readDense(Value value) {
 
 void EntryBuilder::use(int index) {
   schema::BufferT &buffer = *program_.buffers[index];
+  if (buffer.storage == schema::Storage::Gradient)
+    touched_.try_emplace(index, time());
   if (buffer.storage != schema::Storage::Arena)
     return;
   if (buffer.first == -2)
@@ -189,6 +191,8 @@ void EntryBuilder::endScope(Scope scope, int loop) {
     if (buffer->storage == schema::Storage::Arena && buffer->entry == entry_ && buffer->first <= loop &&
         buffer->last >= loop)
       buffer->last = time() - 1;
+  for (auto &[gradient, first] : touched_)
+    first = std::min(first, loop);
 }
 
 schema::Operand EntryBuilder::operand(const Access &access, ArrayRef<int64_t> space, schema::Access mode) {

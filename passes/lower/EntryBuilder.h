@@ -8,6 +8,7 @@
 #include "passes/lower/Groups.h"
 #include "runtime/program/Program_generated.h"
 
+#include <optional>
 #include <string>
 
 namespace graft {
@@ -79,6 +80,12 @@ public:
   schema::InstructionT &append(T operation, const std::string &origin, const std::string &category);
   /// Marks a use of the buffer at the time of the next instruction.
   void use(int buffer);
+  /// When an instruction uses the buffer of a gradient for the first time; absent: none does. A loop's next pass finds
+  /// what this one wrote, so in a loop it is the loop's time.
+  std::optional<int> firstTouch(int gradient) const {
+    auto it = touched_.find(gradient);
+    return it == touched_.end() ? std::nullopt : std::optional(it->second);
+  }
 
   schema::EntryT &entry() { return entry_t_; }
   schema::BufferT &buffer(int index) { return *program_.buffers[index]; }
@@ -109,6 +116,7 @@ private:
   llvm::DenseMap<mlir::Value, Place> places_;
   llvm::DenseMap<mlir::Value, Place> copies_;
   int temporaries_ = 0;
+  llvm::DenseMap<int, int> touched_; ///< gradient buffers: time of the first use
 };
 
 template <typename T>

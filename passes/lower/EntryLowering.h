@@ -4,6 +4,7 @@
 #include "dialects/nn/NNDialect.h"
 #include "dialects/rl/RLDialect.h"
 #include "passes/lower/EntryBuilder.h"
+#include "passes/schedule/Arena.h"
 
 namespace graft {
 
@@ -33,6 +34,7 @@ private:
   mlir::LogicalResult emit(mlir::Operation *op);
   schema::Phase phaseOf(mlir::Operation *op) const;
   void bindOutputs();
+  LentMemory lentMemory();
   void planOffsets();
 
   // Library operators.

@@ -6,7 +6,6 @@
 #include "passes/lower/EntryLowering.h"
 #include "passes/lower/KernelEmitter.h"
 #include "passes/lower/Products.h"
-#include "passes/schedule/Arena.h"
 #include "runtime/program/Hash.h"
 #include "runtime/program/Layout.h"
 
@@ -278,20 +277,47 @@ void EntryLowering::bindOutputs() {
   }
 }
 
+/// The gradients' memory, if this entry writes them anew: each part is free until its gradient is touched first.
+LentMemory EntryLowering::lentMemory() {
+  LentMemory lent;
+  if (adds_ || gradients_.empty())
+    return lent;
+  llvm::DenseMap<int64_t, int> touched;
+  for (const Gradient &gradient : gradients_)
+    if (auto time = entry_.firstTouch(gradient.place.buffer))
+      touched[entry_.buffer(gradient.place.buffer).offset] = *time;
+  lent.bytes = program_.gradient_bytes;
+  for (const auto &parameter : program_.parameters)
+    if (parameter->gradient_offset >= 0) {
+      auto it = touched.find(parameter->gradient_offset);
+      int64_t bytes = 4 * parameter->row_pitch;
+      for (size_t d = 0; d + 1 < parameter->shape.size(); ++d)
+        bytes *= parameter->shape[d];
+      lent.owners.push_back({parameter->gradient_offset, bytes, it == touched.end() ? -1 : it->second});
+    }
+  return lent;
+}
+
 void EntryLowering::planOffsets() {
   std::vector<Lifetime> lifetimes;
   std::vector<schema::BufferT *> buffers;
-  for (auto &buffer : program_.buffers) {
+  llvm::DenseSet<uint32_t> bound; // inputs and outputs are the caller's to find: in the arena
+  for (const auto *bindings : {&entry_.entry().inputs, &entry_.entry().outputs})
+    for (const auto &binding : *bindings)
+      bound.insert(binding->buffer);
+  for (auto [index, buffer] : llvm::enumerate(program_.buffers)) {
     if (buffer->storage != schema::Storage::Arena || buffer->entry != entry_.entryIndex())
       continue;
     if (buffer->first == -2) // made, but never used
       buffer->first = buffer->last = 0;
-    lifetimes.push_back({buffer->size, buffer->first, buffer->last});
+    lifetimes.push_back({buffer->size, buffer->first, buffer->last, !bound.contains(static_cast<uint32_t>(index))});
     buffers.push_back(buffer.get());
   }
-  ArenaPlan plan = planArena(lifetimes);
-  for (auto [buffer, offset] : llvm::zip(buffers, plan.offsets))
+  ArenaPlan plan = planArena(lifetimes, lentMemory());
+  for (auto [buffer, offset, lent] : llvm::zip(buffers, plan.offsets, plan.lent)) {
     buffer->offset = offset;
+    buffer->storage = lent ? schema::Storage::Lent : schema::Storage::Arena;
+  }
   entry_.entry().arena_bytes = plan.bytes;
   program_.arena_bytes = std::max(program_.arena_bytes, plan.bytes);
 }

@@ -49,7 +49,7 @@ Status doesNotFit(const recompute::Measured &smallest, const schema::ProgramT &p
           "; the largest tensors at the arena's peak: " + largestTensors(program),
       "",
       "set memory.budget = \"" + enough +
-          "\" or more; or lower batch.tokens or batch.sequences, or raise batch.micro_batches");
+          "\" or more; or lower batch.tokens or batch.sequences, or set batch.micro_batches = \"auto\"");
   return status;
 }
 

@@ -31,18 +31,13 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
   return step;
 }
 
-EntryPlanner::EntryPlanner(func::FuncOp function, const schema::ProgramT &tables, int64_t microBatches,
+EntryPlanner::EntryPlanner(func::FuncOp function, const schema::ProgramT &others, int64_t microBatches,
                            const TargetRates &rates)
-    : function_(function), tables_(tables), microBatches_(microBatches), graph_(function, rates),
+    : function_(function), others_(others), microBatches_(microBatches), graph_(function, rates),
       tradeoff_(graph_.problem()), search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
 
 FailureOr<schema::ProgramT> EntryPlanner::lowered(const recompute::Plan &plan) {
-  schema::ProgramT program;
-  for (const auto &parameter : tables_.parameters)
-    program.parameters.push_back(std::make_unique<schema::ParameterT>(*parameter));
-  program.parameter_bytes = tables_.parameter_bytes;
-  program.gradient_bytes = tables_.gradient_bytes;
-  program.state_bytes = tables_.state_bytes;
+  schema::ProgramT program(others_);
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(function_.getLoc());
   for (bool adds : {false, true})
     if (!adds || microBatches_ > 1) {

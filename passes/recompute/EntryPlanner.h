@@ -1,6 +1,6 @@
 // Memory of an entry under every plan, measured by lowering it, and the plan for a budget.
 //
-//   EntryPlanner planner(accumulate, tables, /*microBatches=*/1);
+//   EntryPlanner planner(accumulate, others, /*microBatches=*/1);
 //   auto measured = planner.fit(budget);
 //   planner.apply((*measured)->plan);
 #pragma once
@@ -24,15 +24,15 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
 
 class EntryPlanner {
 public:
-  /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `tables` has the parameters
-  /// with their offsets; both outlive this. With more than one micro-batch the entry that adds to gradients is
-  /// measured, too.
-  EntryPlanner(mlir::func::FuncOp function, const schema::ProgramT &tables, int64_t microBatches,
+  /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `others` has the parameters
+  /// with their offsets and all other entries, with which this one shares the arena. Both outlive this. With more than
+  /// one micro-batch the entry that adds to gradients is measured, too.
+  EntryPlanner(mlir::func::FuncOp function, const schema::ProgramT &others, int64_t microBatches,
                const TargetRates &rates = {});
 
   const recompute::Tradeoff &tradeoff() const { return tradeoff_; }
   const RecomputeGraph &graph() const { return graph_; }
-  /// The program of the entry alone with a plan: instructions and buffers, no code. Fails after an error was emitted.
+  /// The program with this entry under a plan: instructions and buffers, no code. Fails after an error was emitted.
   mlir::FailureOr<schema::ProgramT> lowered(const recompute::Plan &plan);
 
   /// The fastest plan that fits, if there is one, and the smallest. Fails after an error was emitted.
@@ -47,7 +47,7 @@ private:
   mlir::FailureOr<int64_t> peak(const recompute::Plan &plan);
 
   mlir::func::FuncOp function_;
-  const schema::ProgramT &tables_;
+  const schema::ProgramT &others_;
   int64_t microBatches_;
   RecomputeGraph graph_;
   recompute::Tradeoff tradeoff_;

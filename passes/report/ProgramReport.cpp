@@ -1,6 +1,7 @@
 #include "passes/report/ProgramReport.h"
 
 #include "passes/schedule/Arena.h"
+#include "runtime/program/Layout.h"
 
 #include <algorithm>
 #include <functional>
@@ -138,7 +139,7 @@ Retention retention(const schema::Program &program, int entry) {
   std::vector<std::vector<BufferUse>> uses = bufferUses(program);
   for (uint32_t i = 0; i < uses.size(); ++i) {
     const schema::Buffer &buffer = *program.buffers()->Get(i);
-    if (buffer.storage() == schema::Storage::Arena && buffer.entry() == entry && fateOf(program, uses[i]) == Fate::Kept)
+    if (isTransient(buffer.storage()) && buffer.entry() == entry && fateOf(program, uses[i]) == Fate::Kept)
       addTo(kept, buffer.origin(), buffer.size(), 0);
   }
   const auto *instructions = program.entries()->Get(static_cast<unsigned>(entry))->instructions();

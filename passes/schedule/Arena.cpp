@@ -1,6 +1,7 @@
 #include "passes/schedule/Arena.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 namespace graft {
@@ -9,10 +10,6 @@ namespace {
 
 int64_t aligned(int64_t bytes) {
   return (bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
-}
-
-bool meet(const Lifetime &a, const Lifetime &b) {
-  return a.first <= b.last && b.first <= a.last;
 }
 
 /// Largest sum of aligned sizes at any time.
@@ -29,33 +26,62 @@ int64_t peakOfLive(const std::vector<Lifetime> &lifetimes) {
   return peak;
 }
 
+/// A block of memory and who has which bytes when.
+class Block {
+public:
+  /// The lowest offset at which the lifetime fits.
+  int64_t lowest(const Lifetime &life) const {
+    int64_t offset = 0, size = aligned(life.size);
+    for (const Tenant &tenant : tenants_) {
+      if (life.first > tenant.last || tenant.first > life.last)
+        continue;
+      if (tenant.offset >= offset + size)
+        break;
+      offset = std::max(offset, tenant.offset + tenant.size);
+    }
+    return offset;
+  }
+  void place(int64_t offset, int64_t size, int first, int last) {
+    Tenant tenant{offset, aligned(size), first, last};
+    tenants_.insert(std::ranges::upper_bound(tenants_, offset, {}, &Tenant::offset), tenant);
+  }
+
+private:
+  struct Tenant {
+    int64_t offset, size;
+    int first, last;
+  };
+  std::vector<Tenant> tenants_; ///< by offset
+};
+
 } // namespace
 
-ArenaPlan planArena(const std::vector<Lifetime> &lifetimes) {
+ArenaPlan planArena(const std::vector<Lifetime> &lifetimes, const LentMemory &lent) {
   std::vector<size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(),
             [&](size_t a, size_t b) { return std::pair(-lifetimes[a].size, a) < std::pair(-lifetimes[b].size, b); });
+  Block arena, borrowed;
+  for (const LentMemory::Owner &owner : lent.owners)
+    borrowed.place(owner.offset, owner.size, owner.from, std::numeric_limits<int>::max());
 
   ArenaPlan plan;
   plan.offsets.assign(lifetimes.size(), 0);
-  plan.lowerBound = peakOfLive(lifetimes);
-  std::vector<size_t> placed; // by offset
-  for (size_t buffer : order) {
-    int64_t offset = 0, size = aligned(lifetimes[buffer].size);
-    for (size_t other : placed) {
-      if (!meet(lifetimes[buffer], lifetimes[other]))
-        continue;
-      if (plan.offsets[other] >= offset + size)
-        break;
-      offset = std::max(offset, plan.offsets[other] + aligned(lifetimes[other].size));
+  plan.lent.assign(lifetimes.size(), false);
+  std::vector<Lifetime> own;
+  for (size_t i : order) {
+    const Lifetime &life = lifetimes[i];
+    int64_t offset = life.lendable && lent.bytes > 0 ? borrowed.lowest(life) : lent.bytes;
+    plan.lent[i] = offset + aligned(life.size) <= lent.bytes && life.size > 0;
+    if (!plan.lent[i]) {
+      offset = arena.lowest(life);
+      plan.bytes = std::max(plan.bytes, offset + aligned(life.size));
+      own.push_back(life);
     }
-    plan.offsets[buffer] = offset;
-    plan.bytes = std::max(plan.bytes, offset + size);
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), buffer,
-                                   [&](size_t a, size_t b) { return plan.offsets[a] < plan.offsets[b]; }),
-                  buffer);
+    (plan.lent[i] ? borrowed : arena).place(offset, life.size, life.first, life.last);
+    plan.offsets[i] = offset;
   }
+  plan.lowerBound = peakOfLive(own);
   return plan;
 }
 

@@ -42,7 +42,8 @@ bool usesGradients(const schema::Program &program, const schema::Entry &entry) {
   bool uses = false;
   for (unsigned i = 0; entry.instructions() && i < entry.instructions()->size(); ++i)
     visitBuffers(*entry.instructions()->Get(i), [&](uint32_t buffer, schema::Access) {
-      uses |= program.buffers()->Get(buffer)->storage() == schema::Storage::Gradient;
+      schema::Storage storage = program.buffers()->Get(buffer)->storage();
+      uses |= storage == schema::Storage::Gradient || storage == schema::Storage::Lent;
     });
   return uses;
 }

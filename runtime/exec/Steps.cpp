@@ -307,7 +307,7 @@ void LoopStep::select(Pass &pass) {
 }
 
 uint8_t *Blocks::address(const schema::Buffer &buffer) const {
-  uint8_t *const storages[] = {arena, parameters, gradients, constants}; // in the order of schema::Storage
+  uint8_t *const storages[] = {arena, parameters, gradients, constants, gradients}; // in the order of schema::Storage
   return storages[static_cast<size_t>(buffer.storage())] + buffer.offset();
 }
 

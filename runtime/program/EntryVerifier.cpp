@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -35,6 +36,8 @@ public:
         written_(sizeOf(program.buffers()), false), name_(placeOf("entry", index, entry_.name())) {}
 
   void run() {
+    for (unsigned i = 0; i < sizeOf(program_.buffers()); ++i)
+      lends_ |= buffer(i).storage() == schema::Storage::Lent && buffer(i).entry() == index_;
     verifyBindings(entry_.inputs(), "input", -1);
     for (unsigned i = 0; i < sizeOf(entry_.inputs()); ++i)
       if (entry_.inputs()->Get(i)->buffer() < written_.size())
@@ -108,7 +111,9 @@ private:
     bool writes = use.access != Access::Read;
     if (writes && (used.storage() == schema::Storage::Parameter || used.storage() == schema::Storage::Constant))
       fault("writes " + bufferName(use.buffer) + ", which is read only");
-    if (used.storage() != schema::Storage::Arena)
+    if (used.storage() == schema::Storage::Gradient)
+      return verifyGradientUse(use, time);
+    if (!isTransient(used.storage()))
       return;
     if (used.entry() != index_)
       return fault("uses buffer " + bufferName(use.buffer) + " of another entry");
@@ -117,6 +122,14 @@ private:
             std::to_string(used.first()) + ", " + std::to_string(used.last()) + "]");
     if (use.access != Access::Write && !written_[use.buffer])
       fault("reads buffer " + bufferName(use.buffer) + " before it was written");
+  }
+
+  /// Notes when the gradient is touched first. A loop's next pass finds what this one wrote.
+  void verifyGradientUse(const Use &use, int time) {
+    if (lends_ && use.access != Access::Write && !written_[use.buffer])
+      fault("reads gradient " + bufferName(use.buffer) + " before it was written, while the gradients' memory is lent");
+    const Loop *loop = loopAt(time);
+    touched_.try_emplace(use.buffer, loop ? loop->time : time);
   }
 
   /// A library call or copy must not read bytes that it writes. (What lies outside of its buffer is verifyUse's to
@@ -403,7 +416,7 @@ private:
   void verifyLoopLifetimes(const Loop &loop) {
     for (unsigned i = 0; i < sizeOf(program_.buffers()); ++i) {
       const schema::Buffer &used = buffer(i);
-      if (used.storage() != schema::Storage::Arena || used.entry() != index_)
+      if (!isTransient(used.storage()) || used.entry() != index_)
         continue;
       bool apart = used.last() < loop.time || used.first() >= loop.end;
       bool within = used.first() > loop.time && used.last() < loop.end;
@@ -413,53 +426,87 @@ private:
     }
   }
 
-  // --- Lifetimes: a sweep over time with the live buffers ordered by offset; neighbours must not touch ---------------
+  // --- Lifetimes: a sweep over time with what is live ordered by offset; neighbours must not touch -------------------
+
+  /// Bytes of a block that belong to someone for a while.
+  struct Tenure {
+    int64_t offset, size;
+    int first, last;
+    std::string_view name;
+  };
 
   void verifyOverlap() {
-    std::vector<unsigned> starts;
+    std::vector<Tenure> arena, lent;
     for (unsigned i = 0; i < sizeOf(program_.buffers()); ++i)
-      if (buffer(i).storage() == schema::Storage::Arena && buffer(i).entry() == index_ && buffer(i).size() > 0)
-        starts.push_back(i);
-    std::vector<unsigned> ends = starts;
-    auto by = [&](auto key) {
-      return
-          [this, key](unsigned a, unsigned b) { return std::pair(key(buffer(a)), a) < std::pair(key(buffer(b)), b); };
-    };
-    std::sort(starts.begin(), starts.end(), by([](const schema::Buffer &b) { return b.first(); }));
-    std::sort(ends.begin(), ends.end(), by([](const schema::Buffer &b) { return b.last(); }));
+      if (const schema::Buffer &b = buffer(i); isTransient(b.storage()) && b.entry() == index_ && b.size() > 0)
+        (b.storage() == schema::Storage::Arena ? arena : lent)
+            .push_back({b.offset(), b.size(), b.first(), b.last(), b.name()->string_view()});
     place_ = name_;
-    std::map<int64_t, unsigned> live;
-    size_t end = 0;
-    for (unsigned added : starts) {
-      for (; end < ends.size() && buffer(ends[end]).last() < buffer(added).first(); ++end)
-        if (auto found = live.find(buffer(ends[end]).offset()); found != live.end() && found->second == ends[end])
-          live.erase(found);
-      insertLive(live, added);
+    verifyTenures(arena);
+    if (lent.empty())
+      return;
+    addGradients(lent);
+    verifyTenures(lent);
+  }
+
+  /// The gradient of every trained parameter, from its first touch on; all the time if the entry does not write it.
+  void addGradients(std::vector<Tenure> &tenures) const {
+    std::map<int64_t, int> touched; // by offset of the buffer
+    for (auto [index, time] : touched_)
+      if (auto [known, isNew] = touched.try_emplace(buffer(index).offset(), time); !isNew)
+        known->second = std::min(known->second, time);
+    for (unsigned i = 0; i < sizeOf(program_.parameters()); ++i) {
+      const schema::Parameter &parameter = *program_.parameters()->Get(i);
+      auto bytes = parameterBytes(parameter);
+      if (!parameter.trained() || !bytes || *bytes == 0)
+        continue;
+      auto at = touched.find(parameter.gradient_offset());
+      tenures.push_back({parameter.gradient_offset(), *bytes, at == touched.end() ? -1 : at->second,
+                         std::numeric_limits<int>::max(), parameter.name()->string_view()});
     }
   }
 
-  void insertLive(std::map<int64_t, unsigned> &live, unsigned added) {
-    auto after = live.lower_bound(buffer(added).offset());
-    auto overlap = [&](unsigned other) {
-      fault("buffers " + bufferName(added) + " and " + bufferName(other) + " overlap while both live");
+  void verifyTenures(const std::vector<Tenure> &tenures) {
+    std::vector<const Tenure *> starts, ends;
+    for (const Tenure &tenure : tenures)
+      starts.push_back(&tenure);
+    ends = starts;
+    std::ranges::stable_sort(starts, {}, &Tenure::first);
+    std::ranges::stable_sort(ends, {}, &Tenure::last);
+    std::map<int64_t, const Tenure *> live;
+    auto end = ends.begin();
+    for (const Tenure *added : starts) {
+      for (; end != ends.end() && (*end)->last < added->first; ++end)
+        if (auto found = live.find((*end)->offset); found != live.end() && found->second == *end)
+          live.erase(found);
+      insertLive(live, *added);
+    }
+  }
+
+  void insertLive(std::map<int64_t, const Tenure *> &live, const Tenure &added) {
+    auto after = live.lower_bound(added.offset);
+    auto overlap = [&](const Tenure &other) {
+      fault("buffers '" + escaped(added.name) + "' and '" + escaped(other.name) + "' overlap while both live");
     };
-    if (after != live.end() && after->first < buffer(added).offset() + buffer(added).size())
-      return overlap(after->second);
+    if (after != live.end() && after->first < added.offset + added.size)
+      return overlap(*after->second);
     if (after != live.begin()) {
-      unsigned before = std::prev(after)->second;
-      if (buffer(before).offset() + buffer(before).size() > buffer(added).offset())
+      const Tenure &before = *std::prev(after)->second;
+      if (before.offset + before.size > added.offset)
         return overlap(before);
     }
-    live.emplace(buffer(added).offset(), added);
+    live.emplace(added.offset, &added);
   }
 
   const schema::Program &program_;
   const schema::Entry &entry_;
   int index_;
   FaultList &faults_;
-  std::vector<bool> written_; // by buffer: some bytes were written so far
-  std::vector<Use> uses_;     // of the current instruction
-  std::vector<Loop> loops_;   // seen so far
+  std::vector<bool> written_;       // by buffer: some bytes were written so far
+  std::vector<Use> uses_;           // of the current instruction
+  std::vector<Loop> loops_;         // seen so far
+  bool lends_ = false;              // some buffer of this entry lies in the gradients' memory
+  std::map<unsigned, int> touched_; // gradient buffers: time of the first use
   std::string name_, place_;
 };
 } // namespace

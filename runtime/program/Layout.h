@@ -9,6 +9,11 @@
 
 namespace graft {
 
+/// True for buffers that one entry writes and reads, and that nothing outlives.
+constexpr bool isTransient(schema::Storage storage) {
+  return storage == schema::Storage::Arena || storage == schema::Storage::Lent;
+}
+
 /// Bytes per element; 0 for a value outside of the enumeration.
 constexpr int64_t byteSize(schema::DType dtype) {
   constexpr int64_t sizes[] = {4, 2, 2, 8, 4, 8, 1, 1, 1};

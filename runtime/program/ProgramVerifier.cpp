@@ -65,20 +65,6 @@ void verifyHeader(const schema::Program &program, FaultList &faults) {
       faults.verify("setting " + std::to_string(i), "keys are not sorted and unique");
 }
 
-/// Bytes of a parameter's rows with their pitch; absent when the shape is impossible.
-std::optional<int64_t> parameterBytes(const schema::Parameter &parameter) {
-  std::vector<int64_t> shape;
-  if (parameter.shape())
-    shape.assign(parameter.shape()->begin(), parameter.shape()->end());
-  int64_t columns = shape.empty() ? 1 : shape.back();
-  std::span<const int64_t> outer(shape.data(), shape.empty() ? 0 : shape.size() - 1);
-  auto rows = elementCount(outer);
-  if (!rows || columns < 0 || parameter.row_pitch() < columns)
-    return std::nullopt;
-  auto elements = checkedMultiply(*rows, parameter.row_pitch());
-  return elements ? checkedMultiply(*elements, byteSize(parameter.dtype())) : std::nullopt;
-}
-
 /// Parameters by block, for the overlap checks and for buffers that must lie inside one parameter.
 struct ParameterRanges {
   std::vector<Range> parameters, gradients, states;
@@ -164,14 +150,16 @@ bool isInsideOne(const std::vector<Range> &ranges, int64_t begin, int64_t end) {
   return after != ranges.begin() && end <= std::prev(after)->end;
 }
 
-void verifyArenaBuffer(const schema::Buffer &buffer, const schema::Program &program, const std::string &place,
-                       FaultList &faults) {
+void verifyTransientBuffer(const schema::Buffer &buffer, const schema::Program &program, const std::string &place,
+                           FaultList &faults) {
   if (buffer.entry() < 0 || static_cast<unsigned>(buffer.entry()) >= sizeOf(program.entries()))
     return faults.verify(place, "belongs to entry " + std::to_string(buffer.entry()) + " of " +
                                     std::to_string(sizeOf(program.entries())));
   const schema::Entry &entry = *program.entries()->Get(static_cast<unsigned>(buffer.entry()));
-  if (!isPlaced(buffer.offset(), buffer.size(), entry.arena_bytes()))
-    faults.verify(place, placement(buffer.offset(), buffer.size(), entry.arena_bytes(), "entry's arena"));
+  bool lent = buffer.storage() == schema::Storage::Lent;
+  int64_t whole = lent ? program.gradient_bytes() : entry.arena_bytes();
+  if (!isPlaced(buffer.offset(), buffer.size(), whole))
+    faults.verify(place, placement(buffer.offset(), buffer.size(), whole, lent ? "gradient block" : "entry's arena"));
   auto end = static_cast<int64_t>(sizeOf(entry.instructions()));
   if (buffer.first() < -1 || buffer.first() > buffer.last() || buffer.last() > end)
     faults.verify(place, "lifetime [" + std::to_string(buffer.first()) + ", " + std::to_string(buffer.last()) +
@@ -184,7 +172,7 @@ void verifyBuffer(const schema::Buffer &buffer, const schema::Program &program, 
   if (std::string_view what = nameFault(buffer.name()->string_view()); !what.empty())
     faults.verify(place, std::string(what));
   int64_t width = byteSize(buffer.dtype());
-  if (width == 0 || buffer.storage() > schema::Storage::Constant)
+  if (width == 0 || buffer.storage() > schema::Storage::Lent)
     return faults.verify(place, "dtype or storage is none that this runtime knows");
   if (sizeOf(buffer.shape()) > 64)
     return faults.verify(place, "has more than 64 dimensions");
@@ -192,8 +180,8 @@ void verifyBuffer(const schema::Buffer &buffer, const schema::Program &program, 
   auto bytes = count ? checkedMultiply(*count, width) : std::nullopt;
   if (!bytes || *bytes > buffer.size())
     faults.verify(place, "shape does not fit into its " + std::to_string(buffer.size()) + " bytes");
-  if (buffer.storage() == schema::Storage::Arena)
-    return verifyArenaBuffer(buffer, program, place, faults);
+  if (isTransient(buffer.storage()))
+    return verifyTransientBuffer(buffer, program, place, faults);
   if (buffer.entry() != -1)
     faults.verify(place, "belongs to an entry but is not in the arena");
   bool constant = buffer.storage() == schema::Storage::Constant;

@@ -84,7 +84,7 @@ private:
 };
 
 std::string storageText(schema::Storage storage) {
-  constexpr const char *names[] = {"arena", "parameters", "gradients", "constants"};
+  constexpr const char *names[] = {"arena", "parameters", "gradients", "constants", "gradients' memory"};
   return names[static_cast<size_t>(storage)];
 }
 
@@ -99,7 +99,7 @@ std::string Explainer::momentText(int entryIndex, int time) const {
 }
 
 std::string Explainer::lifeText(const schema::Buffer &buffer) const {
-  if (buffer.storage() == schema::Storage::Arena)
+  if (isTransient(buffer.storage()))
     return "from " + momentText(buffer.entry(), buffer.first()) + " to " + momentText(buffer.entry(), buffer.last());
   return buffer.storage() == schema::Storage::Gradient ? "from accumulate to the optimizer's step" : "always";
 }
@@ -308,7 +308,7 @@ void Explainer::describeBuffer(uint32_t index, std::string &text, Json &json) {
   if (b.origin() && b.origin()->size())
     text += "  from     " + textOf(b.origin()) + "\n";
   text += "  lives    " + lifeText(b) + "\n";
-  Fate fate = b.storage() == schema::Storage::Arena ? fateOf(program_, uses_[index]) : Fate::Temporary;
+  Fate fate = isTransient(b.storage()) ? fateOf(program_, uses_[index]) : Fate::Temporary;
   if (fate == Fate::Kept)
     text += "  kept     for the backward pass\n";
   else if (fate == Fate::MadeAgain)
@@ -379,7 +379,7 @@ Result<int> Explainer::tensors() {
       describeParameter(parameter, text, parameters);
   }
   for (uint32_t i = 0; program_.buffers() && i < program_.buffers()->size(); ++i)
-    if (bool own = buffer(i).storage() == schema::Storage::Arena || buffer(i).storage() == schema::Storage::Constant;
+    if (bool own = isTransient(buffer(i).storage()) || buffer(i).storage() == schema::Storage::Constant;
         own && (matches(buffer(i).name()) || matches(buffer(i).origin())) && take())
       describeBuffer(i, text, buffers);
   if (found == 0)

@@ -56,17 +56,18 @@ std::string bytesOf(int64_t bytes) {
 
 int printSweep(const std::vector<BudgetPoint> &points, const Shell &shell) {
   std::vector<std::vector<std::string>> rows = {
-      {"budget", "needs", "arena", "GFLOP", "seconds (estimate)", "computed again"}};
+      {"budget", "needs", "arena", "micro-batches", "GFLOP", "seconds (estimate)", "computed again"}};
   Json lines = Json::array();
   for (const BudgetPoint &point : points) {
     rows.push_back({bytesOf(point.budget),
                     point.fits ? bytesOf(point.deviceBytes) : "does not fit, least " + bytesOf(point.deviceBytes),
-                    bytesOf(point.arenaBytes), format("%.1f", static_cast<double>(point.flops) / 1e9),
+                    bytesOf(point.arenaBytes), std::to_string(point.microBatches), format("%.1f", static_cast<double>(point.flops) / 1e9),
                     secondsText(point.seconds), format("%.1f %%", 100 * point.againSeconds / point.seconds)});
     lines.push_back({{"budget", point.budget},
                      {"fits", point.fits},
                      {"device_bytes", point.deviceBytes},
                      {"arena_bytes", point.arenaBytes},
+                     {"micro_batches", point.microBatches},
                      {"flops", point.flops},
                      {"seconds", point.seconds},
                      {"seconds_computed_again", point.againSeconds}});
@@ -94,7 +95,7 @@ Result<int> plan(const PlanFlags &flags, const Shell &shell) {
   for (const std::string &note : compilation.notes)
     shell.say("note: " + note);
   const schema::ProgramT &program = compilation.program;
-  StepEstimate estimate = estimateStep(program, recipe.batch.microBatches);
+  StepEstimate estimate = estimateStep(program, compilation.microBatches);
   PlanSummary summary = PlanSummary::of(program);
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(schema::Program::Pack(builder, &program));

@@ -3,6 +3,7 @@
 #include "passes/recompute/EntryPlanner.h"
 
 #include "dialects/rl/RLDialect.h"
+#include "dialects/rt/RTDialect.h"
 #include "passes/autodiff/EntryPoints.h"
 #include "passes/loss/FuseHead.h"
 #include "passes/lower/Lower.h"
@@ -116,6 +117,8 @@ std::string Decoder::text() const {
 
 class Recompute : public testing::Test, protected Reference {
 protected:
+  Recompute() { context.loadDialect<rt::RTDialect>(); } // plans are measured by lowering them
+
   /// @accumulate with gradients and a fused head, ready for a plan.
   func::FuncOp build(const Decoder &decoder, const char *objective = "grpo") {
     module = parseSourceString<ModuleOp>(decoder.text(), &context);

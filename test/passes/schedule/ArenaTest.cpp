@@ -48,5 +48,50 @@ TEST(Arena, RandomLifetimesNeverOverlap) {
   EXPECT_EQ(planArena(lifetimes).offsets, plan.offsets);
 }
 
+TEST(Arena, BorrowsWhatOthersDoNotNeedYet) {
+  LentMemory lent{320, {{0, 128, 2}, {128, 192, 9}}};
+  ArenaPlan plan =
+      planArena({{128, 0, 1, true}, {128, 1, 2, true}, {192, 3, 8, true}, {64, 3, 8, true}, {64, 0, 1, false}}, lent);
+  EXPECT_EQ(plan.lent, (std::vector<bool>{true, true, true, false, false}));
+  EXPECT_EQ(plan.offsets[0], 0);   // gone when its owner comes
+  EXPECT_EQ(plan.offsets[1], 128); // the owner of the first part comes at 2
+  EXPECT_EQ(plan.offsets[2], 128);
+  EXPECT_EQ(plan.bytes, 64); // two that do not meet
+  EXPECT_EQ(plan.lowerBound, 64);
+}
+
+TEST(Arena, RandomLifetimesRespectOwners) {
+  std::mt19937 random(9);
+  LentMemory lent;
+  for (int i = 0; i < 20; ++i) {
+    lent.owners.push_back({lent.bytes, static_cast<int64_t>(random() % 4000), static_cast<int>(random() % 100)});
+    lent.bytes += (lent.owners.back().size + 63) / 64 * 64;
+  }
+  std::vector<Lifetime> lifetimes;
+  for (int i = 0; i < 300; ++i) {
+    int first = static_cast<int>(random() % 100);
+    lifetimes.push_back(
+        {static_cast<int64_t>(1 + random() % 5000), first, first + static_cast<int>(random() % 20), random() % 4 > 0});
+  }
+  ArenaPlan plan = planArena(lifetimes, lent);
+  int borrowed = 0;
+  for (size_t a = 0; a < lifetimes.size(); ++a) {
+    borrowed += plan.lent[a];
+    EXPECT_LE(plan.offsets[a] + lifetimes[a].size, plan.lent[a] ? lent.bytes : plan.bytes);
+    EXPECT_TRUE(!plan.lent[a] || lifetimes[a].lendable);
+    for (size_t b = 0; b < a; ++b)
+      if (plan.lent[a] == plan.lent[b] && lifetimes[a].first <= lifetimes[b].last &&
+          lifetimes[b].first <= lifetimes[a].last)
+        EXPECT_TRUE(plan.offsets[a] + lifetimes[a].size <= plan.offsets[b] ||
+                    plan.offsets[b] + lifetimes[b].size <= plan.offsets[a]);
+    for (const LentMemory::Owner &owner : lent.owners)
+      if (plan.lent[a] && lifetimes[a].last >= owner.from)
+        EXPECT_TRUE(plan.offsets[a] + lifetimes[a].size <= owner.offset ||
+                    owner.offset + owner.size <= plan.offsets[a]);
+  }
+  EXPECT_GT(borrowed, 10);
+  EXPECT_LT(plan.bytes, planArena(lifetimes).bytes);
+}
+
 } // namespace
 } // namespace graft

@@ -21,6 +21,9 @@ struct Fault {
   std::function<void(ProgramT &)> breakIt;
   const char *says;
 };
+void PrintTo(const Fault &fault, std::ostream *stream) {
+  *stream << fault.name;
+}
 
 std::string verdict(const std::function<void(ProgramT &)> &breakIt, ProgramT program = test::sampleProgram()) {
   breakIt(program);
@@ -434,6 +437,51 @@ INSTANTIATE_TEST_SUITE_P(RowLoop, LoopVerifier, testing::ValuesIn(loopFaults), c
 
 TEST(LoopVerifier, AcceptsTheLoop) {
   EXPECT_EQ(verdict([](ProgramT &) {}, test::loopProgram()), "ok");
+}
+
+/// Puts a buffer of an entry into the gradients' memory. That of 'embed' is [0, 60), that of 'weight' [64, 320);
+/// `accumulate` writes the latter at 4 and the former at 6.
+void lend(ProgramT &p, int entry, const std::string &name, int64_t offset) {
+  buffer(p, entry, name).storage = Storage::Lent;
+  buffer(p, entry, name).offset = offset;
+}
+
+class LentVerifier : public testing::TestWithParam<Fault> {};
+
+TEST_P(LentVerifier, Rejects) {
+  EXPECT_THAT(verdict(GetParam().breakIt), HasSubstr(GetParam().says));
+}
+
+const Fault lentFaults[] = {
+    {"LivesTooLong", [](ProgramT &p) { lend(p, 1, "d", 64); }, "buffers 'weight' and 'd' overlap while both live"},
+    {"LivesAtTheWrite", [](ProgramT &p) { lend(p, 1, "h", 192); }, "buffers 'weight' and 'h' overlap"},
+    {"OfTheOther", [](ProgramT &p) { lend(p, 1, "dh", 0); }, "buffers 'dh' and 'weight' overlap"},
+    {"Outside", [](ProgramT &p) { lend(p, 1, "y", 256); },
+     "offset 256 and size 96 do not fit into the gradient block of 320 bytes"},
+    {"Twice",
+     [](ProgramT &p) {
+       lend(p, 1, "y", 64);
+       lend(p, 1, "h", 128);
+     },
+     "overlap while both live"},
+    {"NoGradientWritten", [](ProgramT &p) { lend(p, 0, "h", 64); }, "buffers 'h' and 'weight' overlap while both live"},
+    {"GradientsAreRead", [](ProgramT &p) { lend(p, 2, "y", 64); },
+     "reads gradient 'grad.weight' before it was written"},
+    {"Input", [](ProgramT &p) { lend(p, 1, "target", 64); }, "is not in this entry's arena"},
+    {"Lifetime", [](ProgramT &p) { lend(p, 1, "y", 64), buffer(p, 1, "y").last = 99; }, "is not within [-1, 7]"},
+    {"OtherEntry",
+     [](ProgramT &p) {
+       lend(p, 1, "y", 64);
+       gemm(p).c->buffer = number(p, 1, "y");
+     },
+     "uses buffer 'y' of another entry"},
+    {"Unknown", [](ProgramT &p) { buffer(p, 1, "y").storage = static_cast<Storage>(5); }, "storage is none that"}};
+INSTANTIATE_TEST_SUITE_P(Lent, LentVerifier, testing::ValuesIn(lentFaults), caseName);
+
+TEST(LentVerifier, AcceptsWhatEndsInTime) {
+  EXPECT_EQ(verdict([](ProgramT &p) { lend(p, 1, "y", 64); }), "ok");
+  EXPECT_EQ(verdict([](ProgramT &p) { lend(p, 1, "d", 0), buffer(p, 1, "d").size = 64; }),
+            verdict([](ProgramT &p) { buffer(p, 1, "d").size = 64; })); // it may lie where 'embed' comes at 6
 }
 
 TEST(Verifier, AcceptsTheSample) {
