@@ -116,6 +116,10 @@ Result<ImportedGraph> Compiler::import(const Recipe &recipe) {
   if (recipe.batch.microBatches == 0 || recipe.batch.sequences % recipe.batch.microBatches != 0)
     return Status::error(Code::Usage, "batch.sequences is no multiple of batch.micro_batches",
                          recipe.origin.place("batch.micro_batches"));
+  if (recipe.batch.packed && recipe.batch.microBatches != 1)
+    return Status::error(Code::Usage, "rows that are packed are not cut into micro-batches",
+                         recipe.origin.place("batch.micro_batches"),
+                         "leave micro_batches out: a step whose sequences need more than one row takes several");
   return importGraph(recipe, context_);
 }
 
@@ -195,6 +199,15 @@ Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
   return lossEnd.dump(*module.graph.module);
 }
 
+namespace {
+
+/// Does a step run @accumulate more than once? Packed, it may.
+bool addsToGradients(const Recipe &recipe, const EntryModule &module) {
+  return recipe.batch.microBatches > 1 || (recipe.batch.packed && module.splits);
+}
+
+} // namespace
+
 Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe, EntryModule &module,
                                                            LoweredEntries &lowered) {
   fillTables(recipe, module, lowered.program);
@@ -208,13 +221,14 @@ Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe,
   auto accumulate = module.graph.module->lookupSymbol<func::FuncOp>("accumulate");
   if (failed(prepareEntry(accumulate)) || !good)
     return diagnostics.take("lowering");
-  return std::make_unique<EntryPlanner>(accumulate, lowered.program, recipe.batch.microBatches);
+  return std::make_unique<EntryPlanner>(accumulate, lowered, addsToGradients(recipe, module));
 }
 
-Status Compiler::planMemory(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered,
-                            const CompileOptions &options) {
+Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &module,
+                                            const CompileOptions &options) {
   StageEnd recomputeEnd(options, Stage::Recompute);
-  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, lowered));
+  LoweredEntries others;
+  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, others));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   int64_t budget = recipe.memory.budget.value_or(hostMemoryBytes());
   auto fitting = planner->fit(budget);
@@ -222,18 +236,22 @@ Status Compiler::planMemory(const Recipe &recipe, EntryModule &module, LoweredEn
     return diagnostics.take("lowering");
   if (!*fitting) {
     auto smallest = planner->smallest();
-    auto program = failed(smallest) ? FailureOr<schema::ProgramT>(failure()) : planner->lowered(smallest->plan);
-    if (failed(program))
+    auto least = failed(smallest) ? FailureOr<LoweredEntries>(failure()) : planner->lowered(smallest->plan);
+    if (failed(least))
       return diagnostics.take("lowering");
-    return doesNotFit(*smallest, *program, budget).at(recipe.origin.place("memory.budget"));
+    return doesNotFit(*smallest, least->program, budget).at(recipe.origin.place("memory.budget"));
   }
   const recompute::Plan &plan = (*fitting)->plan;
-  if (int64_t slower = plan.cost - planner->tradeoff().corners().front().cost; slower > 0)
+  if (int64_t slower = plan.cost - planner->tradeoff().fastest().cost; slower > 0)
     module.graph.notes.push_back("to need at most " + byteSizeText(budget) +
                                  ", the backward pass computes more again: about " +
                                  secondsText(static_cast<double>(slower) * 1e-12) + " of a step");
-  planner->apply(plan);
-  return recomputeEnd.dump(*module.graph.module);
+  auto lowered = planner->lowered(plan);
+  if (failed(lowered))
+    return diagnostics.take("lowering");
+  planner->apply(plan); // for whoever wants to see it
+  GRAFT_RETURN_IF_ERROR(recomputeEnd.dump(*module.graph.module));
+  return std::move(*lowered);
 }
 
 Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(Recipe recipe, int64_t microBatches) {
@@ -272,11 +290,11 @@ Result<BudgetPoint> Compiler::fastestWithin(Candidate &candidate, int64_t budget
   if (failed(fitting))
     return diagnostics.take("lowering");
   auto chosen = *fitting ? FailureOr<recompute::Measured>(**fitting) : planner.smallest();
-  auto program = failed(chosen) ? FailureOr<schema::ProgramT>(failure()) : planner.lowered(chosen->plan);
-  if (failed(program))
+  auto lowered = failed(chosen) ? FailureOr<LoweredEntries>(failure()) : planner.lowered(chosen->plan);
+  if (failed(lowered))
     return diagnostics.take("lowering");
-  StepEstimate estimate = estimateStep(*program, candidate.microBatches);
-  return BudgetPoint{budget,           fitting->has_value(),  candidate.microBatches, chosen->peak, program->arena_bytes,
+  StepEstimate estimate = estimateStep(lowered->program, candidate.microBatches);
+  return BudgetPoint{budget,           fitting->has_value(),  candidate.microBatches, chosen->peak, lowered->program.arena_bytes,
                      estimate.seconds, estimate.againSeconds, estimate.flops};
 }
 
@@ -335,24 +353,7 @@ Result<std::vector<BudgetPoint>> Compiler::sweepBudgets(const Recipe &recipe, st
   return points;
 }
 
-Status Compiler::lower(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered,
-                       const CompileOptions &options) {
-  StageEnd lowerEnd(options, Stage::Lower);
-  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
-  bool good = true;
-  if (auto function = module.graph.module->lookupSymbol<func::FuncOp>("accumulate")) {
-    OwningOpRef<func::FuncOp> again;
-    if (recipe.batch.microBatches > 1)
-      again = function.clone();
-    good = succeeded(lowerEntry(function, lowered.program, *lowered.kernels));
-    if (again)
-      good = succeeded(lowerEntry(*again, lowered.program, *lowered.kernels, /*adds=*/true)) && good;
-  }
-  if (!good)
-    return diagnostics.take("lowering");
-  GRAFT_RETURN_IF_ERROR(lowerEnd.dump(*lowered.kernels));
-  if (lowerEnd.last())
-    return Status::ok();
+Status Compiler::generateCode(LoweredEntries &lowered, const CompileOptions &options) {
   StageEnd codegenEnd(options, Stage::Codegen);
   CodegenOptions codegen;
   codegen.threads = options.threads;
@@ -373,12 +374,15 @@ Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &optio
   Compilation compilation;
   if (!stopped(options, Stage::Autodiff))
     GRAFT_RETURN_IF_ERROR(fuseHeads(module, options));
-  LoweredEntries lowered;
-  if (!stopped(options, Stage::Loss))
-    GRAFT_RETURN_IF_ERROR(planMemory(recipe, module, lowered, options));
-  if (!stopped(options, Stage::Recompute))
-    GRAFT_RETURN_IF_ERROR(lower(recipe, module, lowered, options));
-  compilation.program = std::move(lowered.program);
+  if (!stopped(options, Stage::Loss)) {
+    GRAFT_ASSIGN_OR_RETURN(LoweredEntries lowered, planMemory(recipe, module, options));
+    StageEnd lowerEnd(options, Stage::Lower); // what was measured is what is compiled
+    if (!stopped(options, Stage::Recompute))
+      GRAFT_RETURN_IF_ERROR(lowerEnd.dump(*lowered.kernels));
+    if (!stopped(options, Stage::Lower))
+      GRAFT_RETURN_IF_ERROR(generateCode(lowered, options));
+    compilation.program = std::move(lowered.program);
+  }
   compilation.microBatches = recipe.batch.microBatches;
   compilation.notes = std::move(module.graph.notes);
   return compilation;

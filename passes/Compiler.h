@@ -93,11 +93,6 @@ public:
   mlir::MLIRContext &context() { return context_; }
 
 private:
-  /// A program under construction: entries so far, and the row programs that they call.
-  struct LoweredEntries {
-    schema::ProgramT program;
-    mlir::OwningOpRef<mlir::ModuleOp> kernels;
-  };
   /// Everything before the choice of a plan, with a number of micro-batches.
   struct Candidate {
     int64_t microBatches = 1;
@@ -117,8 +112,9 @@ private:
   Result<int64_t> chooseMicroBatches(const Recipe &recipe);
   /// Lowers all entries but @accumulate: a plan for it shares the device with them.
   Result<std::unique_ptr<EntryPlanner>> plannerFor(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered);
-  Status planMemory(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered, const CompileOptions &options);
-  Status lower(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered, const CompileOptions &options);
+  /// Chooses a plan and lowers @accumulate with it.
+  Result<LoweredEntries> planMemory(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
+  Status generateCode(LoweredEntries &lowered, const CompileOptions &options);
 
   mlir::MLIRContext context_;
 };

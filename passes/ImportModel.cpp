@@ -6,6 +6,7 @@
 #include "frontends/mlir/ReadModule.h"
 #include "frontends/onnx/import/Import.h"
 #include "frontends/weights/Binding.h"
+#include "passes/import/Pack.h"
 #include "passes/import/Passes.h"
 #include "runtime/program/Hash.h"
 
@@ -13,6 +14,7 @@
 
 #include <filesystem>
 #include <set>
+#include <tuple>
 
 using namespace mlir;
 
@@ -52,6 +54,8 @@ public:
     GRAFT_RETURN_IF_ERROR(bindNames());
     GRAFT_RETURN_IF_ERROR(mergeTied());
     GRAFT_RETURN_IF_ERROR(runPasses());
+    if (recipe_.batch.packed)
+      GRAFT_RETURN_IF_ERROR(pack());
     collectParameters();
     return std::move(out_);
   }
@@ -65,7 +69,15 @@ private:
   Status freeze(rl::ParameterOp op, const onnx::Tensor &initializer);
   Status mergeTied();
   Status runPasses();
+  Status pack();
   void collectParameters();
+
+  /// How many rows the trunk sees at once, and their width.
+  std::pair<int64_t, int64_t> rows() const {
+    if (recipe_.batch.packed)
+      return {1, *recipe_.batch.packed};
+    return {recipe_.batch.sequences / recipe_.batch.microBatches, recipe_.batch.tokens};
+  }
 
   func::FuncOp forward() { return out_.module->lookupSymbol<func::FuncOp>("forward"); }
   std::optional<onnx::ParameterInfo> askCheckpoint(std::string_view name);
@@ -156,8 +168,7 @@ Status GraphImporter::importOnnx() {
   for (const onnx::Tensor &tensor : file_->graph().initializers)
     initializers_[std::string(tensor.name)] = &tensor;
   onnx::ImportOptions options;
-  options.batch = recipe_.batch.sequences / recipe_.batch.microBatches;
-  options.sequence = recipe_.batch.tokens;
+  std::tie(options.batch, options.sequence) = rows();
   if (checkpoint_)
     options.parameter = [this](std::string_view name) { return askCheckpoint(name); };
   GRAFT_ASSIGN_OR_RETURN(onnx::ImportedModel imported, onnx::importModel(*file_, context_, options));
@@ -184,7 +195,7 @@ Status GraphImporter::importMlir() {
 
 /// `input_ids` of the recipe's size, one output [batch, sequence, vocabulary].
 Status GraphImporter::checkSignature() {
-  int64_t batch = recipe_.batch.sequences / recipe_.batch.microBatches, width = recipe_.batch.tokens;
+  auto [batch, width] = rows();
   auto text = [](ArrayRef<int64_t> shape) { return onnx::shapeText(std::span(shape.data(), shape.size())); };
   Status status;
   bool ids = false;
@@ -199,7 +210,7 @@ Status GraphImporter::checkSignature() {
       status.merge(Status::error(Code::Range,
                                  "input 'input_ids' has shape " + (type ? text(type.getShape()) : "?") +
                                      ", the recipe asks for " + text({batch, width}),
-                                 place_, "batch.sequences / batch.micro_batches rows of batch.tokens tokens"));
+                                 place_, "batch.sequences / batch.micro_batches rows of batch.tokens tokens, or one row of batch.packed"));
   }
   if (!ids)
     status.merge(Status::error(Code::Graph, "the graph has no input 'input_ids'", place_,
@@ -299,6 +310,17 @@ Status GraphImporter::runPasses() {
     return diagnostics.take("the import passes");
   for (std::string &note : diagnostics.takeNotes())
     out_.notes.push_back(std::move(note));
+  return Status::ok();
+}
+
+Status GraphImporter::pack() {
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, place_);
+  auto packed = packForward(forward(), {recipe_.batch.sequences, recipe_.batch.tokens, recipe_.batch.sharePrompts});
+  if (failed(packed))
+    return diagnostics.take("packing").at(recipe_.origin.place("batch.packed"));
+  out_.sharesPrompts = packed->sharesPrompts;
+  if (!packed->note.empty())
+    out_.notes.push_back(packed->note);
   return Status::ok();
 }
 

@@ -43,6 +43,8 @@ std::map<std::string, std::string> settings(const Recipe &recipe, const EntryMod
       {"batch.sequences", std::to_string(recipe.batch.sequences)},
       {"batch.tokens", std::to_string(recipe.batch.tokens)},
       {"batch.micro_batches", std::to_string(recipe.batch.microBatches)},
+      {"batch.packed", std::to_string(recipe.batch.packed.value_or(0))},
+      {"batch.share_prompts", module.graph.sharesPrompts ? "1" : "0"},
       {"batch.pad_id", std::to_string(padId(recipe, module.graph.vocabulary))},
       {"batch.vocabulary", std::to_string(module.graph.vocabulary)},
       {"objective.old_logprobs", std::string(text(recipe.objective.oldLogprobs))},

@@ -72,8 +72,8 @@ const Key table[] = {
 
   {"batch", "sequences", Type::Integer, at<&R::batch, &R::Batch::sequences>, {}, 1, 65536, true},
   {"batch", "tokens", Type::Integer, at<&R::batch, &R::Batch::tokens>, {}, 2, 1 << 20, true},
-  {"batch", "packed", Type::Integer, none, {}, 2, 1 << 30, false, "leave it out: rows are padded to batch.tokens"},
-  {"batch", "share_prompts", Type::Boolean, at<&R::batch, &R::Batch::sharePrompts>, {}, 0, 0, false, "leave it out or set it to false"},
+  {"batch", "packed", Type::Integer, at<&R::batch, &R::Batch::packed>, {}, 2, 1 << 30},
+  {"batch", "share_prompts", Type::Boolean, at<&R::batch, &R::Batch::sharePrompts>},
   {"batch", "micro_batches", Type::Count, at<&R::batch, &R::Batch::microBatches>, {}, 1, 65536},
 
   {"optimizer", "name", Type::Choice, at<&R::optimizer, &R::Optimizer::name>, optimizers},

@@ -42,15 +42,23 @@ schema::DType dtypeOf(Type type) {
   return schema::DType::Bool;
 }
 
+EntryBuilder::EntryBuilder(schema::ProgramT &program, int entry, uint32_t kernels)
+    : program_(program), entry_(entry), kernels_(kernels) {
+  for (auto [index, buffer] : llvm::enumerate(program.buffers))
+    if (!isTransient(buffer->storage))
+      shared_[{buffer->storage, buffer->name}] = static_cast<int>(index);
+}
+
 int64_t EntryBuilder::elementBytes(int buffer) const {
   return byteSize(program_.buffers[buffer]->dtype);
 }
 
 int EntryBuilder::addBuffer(schema::Storage storage, int64_t offset, RankedTensorType type, const std::string &name) {
-  if (storage != schema::Storage::Arena) // entries share what outlives them
-    for (auto [index, known] : llvm::enumerate(program_.buffers))
-      if (known->storage == storage && known->name == name)
-        return static_cast<int>(index);
+  if (storage != schema::Storage::Arena) { // entries share what outlives them
+    auto [known, isNew] = shared_.try_emplace({storage, name}, static_cast<int>(program_.buffers.size()));
+    if (!isNew)
+      return known->second;
+  }
   auto buffer = std::make_unique<schema::BufferT>();
   buffer->name = name;
   buffer->storage = storage;

@@ -8,6 +8,7 @@
 #include "passes/lower/Groups.h"
 #include "runtime/program/Program_generated.h"
 
+#include <map>
 #include <optional>
 #include <string>
 
@@ -28,8 +29,9 @@ struct Access {
 
 class EntryBuilder {
 public:
-  /// `program` gets the buffers and constants; `entry` is the index that its buffers name.
-  EntryBuilder(schema::ProgramT &program, int entry) : program_(program), entry_(entry) {}
+  /// `program` gets the buffers and constants; `entry` is the index that its buffers name; there are `kernels` row programs
+  /// already.
+  EntryBuilder(schema::ProgramT &program, int entry, uint32_t kernels);
 
   //===-- Places --------------------------------------------------------------------------------------------------===//
 
@@ -92,6 +94,8 @@ public:
   int64_t elementBytes(int buffer) const;
   int time() const { return static_cast<int>(entry_t_.instructions.size()); }
   int entryIndex() const { return entry_; }
+  /// The number of the next row program.
+  uint32_t takeKernelIndex() { return kernels_++; }
 
 private:
   void useOperands(const std::vector<schema::Operand> &operands) {
@@ -112,7 +116,9 @@ private:
 
   schema::ProgramT &program_;
   int entry_;
+  uint32_t kernels_;
   schema::EntryT entry_t_;
+  std::map<std::pair<schema::Storage, std::string>, int> shared_; ///< buffers outside of the arena
   llvm::DenseMap<mlir::Value, Place> places_;
   llvm::DenseMap<mlir::Value, Place> copies_;
   int temporaries_ = 0;

@@ -13,11 +13,14 @@ public:
   /// `adds`: gradients are added to what their buffers hold.
   EntryLowering(mlir::func::FuncOp function, schema::ProgramT &program, mlir::ModuleOp kernels, bool adds)
       : function_(function), program_(program), kernels_(kernels), adds_(adds),
-        entry_(program, static_cast<int>(program.entries.size())) {}
+        entry_(program, static_cast<int>(program.entries.size()), countKernels(kernels)) {}
 
   mlir::LogicalResult run();
 
 private:
+  static uint32_t countKernels(mlir::ModuleOp kernels) {
+    return static_cast<uint32_t>(kernels.getBody()->getOperations().size());
+  }
   mlir::Block &block() { return function_.getBody().front(); }
   mlir::Operation *terminator() { return block().getTerminator(); }
   llvm::StringRef resultName(unsigned i) {

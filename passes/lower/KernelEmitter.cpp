@@ -531,8 +531,7 @@ void KernelEmitter::emitPartialSum(nn::ReduceOp reduce, const Place &partial) {
 }
 
 void KernelEmitter::begin(ArrayRef<int64_t> rows, int64_t unitRows) {
-  auto existing = kernels_.getOps<rt::RowProgramOp>();
-  kernelIndex_ = static_cast<uint32_t>(std::distance(existing.begin(), existing.end()));
+  kernelIndex_ = entry_.takeKernelIndex();
   builder_.setInsertionPointToEnd(kernels_.getBody());
   program_ = rt::RowProgramOp::create(builder_, loc(), "k" + std::to_string(kernelIndex_), rows, columns(), unitRows,
                                       ArrayRef<rt::AccessType>{});

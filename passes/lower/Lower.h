@@ -8,6 +8,14 @@
 
 namespace graft {
 
+/// A program under construction: its tables, the entries so far, and the row programs that they call.
+struct LoweredEntries {
+  schema::ProgramT program;
+  mlir::OwningOpRef<mlir::ModuleOp> kernels;
+
+  LoweredEntries clone() { return {program, kernels->clone()}; }
+};
+
 /// What lowerEntry() begins with: structured operators become primitives (Decompose.h), equal operators one. Once more
 /// changes nothing.
 mlir::LogicalResult prepareEntry(mlir::func::FuncOp function);

@@ -1,6 +1,5 @@
 #include "passes/recompute/EntryPlanner.h"
 
-#include "passes/lower/Lower.h"
 #include "runtime/program/Instructions.h"
 
 using namespace mlir;
@@ -31,27 +30,40 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
   return step;
 }
 
-EntryPlanner::EntryPlanner(func::FuncOp function, const schema::ProgramT &others, int64_t microBatches,
+EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool adds,
                            const TargetRates &rates)
-    : function_(function), others_(others), microBatches_(microBatches), graph_(function, rates),
+    : function_(function), others_(others), adds_(adds), graph_(function, rates),
       tradeoff_(graph_.problem()), search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
 
-FailureOr<schema::ProgramT> EntryPlanner::lowered(const recompute::Plan &plan) {
-  schema::ProgramT program(others_);
-  OwningOpRef<ModuleOp> kernels = ModuleOp::create(function_.getLoc());
+FailureOr<LoweredEntries> EntryPlanner::lower(const recompute::Plan &plan) {
+  LoweredEntries entries = others_.clone();
   for (bool adds : {false, true})
-    if (!adds || microBatches_ > 1) {
+    if (!adds || adds_) {
       OwningOpRef<func::FuncOp> clone = function_.clone();
       graph_.apply(*clone, plan);
-      if (failed(lowerEntry(*clone, program, *kernels, adds)))
+      if (failed(lowerEntry(*clone, entries.program, *entries.kernels, adds)))
         return failure();
     }
-  return program;
+  return entries;
+}
+
+FailureOr<LoweredEntries> EntryPlanner::lowered(const recompute::Plan &plan) {
+  if (last_ && last_->plan == plan) {
+    LoweredEntries entries = std::move(last_->lowered);
+    last_.reset();
+    return entries;
+  }
+  return lower(plan);
 }
 
 FailureOr<int64_t> EntryPlanner::peak(const recompute::Plan &plan) {
-  auto program = lowered(plan);
-  return failed(program) ? FailureOr<int64_t>(failure()) : deviceBytes(*program);
+  last_.reset();
+  FailureOr<LoweredEntries> entries = lower(plan);
+  if (failed(entries))
+    return failure();
+  int64_t bytes = deviceBytes(entries->program);
+  last_ = Last{plan, std::move(*entries)};
+  return bytes;
 }
 
 } // namespace graft

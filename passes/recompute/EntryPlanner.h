@@ -1,10 +1,11 @@
 // Memory of an entry under every plan, measured by lowering it, and the plan for a budget.
 //
-//   EntryPlanner planner(accumulate, others, /*microBatches=*/1);
+//   EntryPlanner planner(accumulate, others, /*adds=*/false);
 //   auto measured = planner.fit(budget);
 //   planner.apply((*measured)->plan);
 #pragma once
 
+#include "passes/lower/Lower.h"
 #include "passes/recompute/FitBudget.h"
 #include "passes/recompute/Recompute.h"
 #include "runtime/program/Program_generated.h"
@@ -27,31 +28,37 @@ public:
   /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `others` has the parameters
   /// with their offsets and all other entries, with which this one shares the arena. Both outlive this. With more than
   /// one micro-batch the entry that adds to gradients is measured, too.
-  EntryPlanner(mlir::func::FuncOp function, const schema::ProgramT &others, int64_t microBatches,
+  EntryPlanner(mlir::func::FuncOp function, LoweredEntries &others, bool adds,
                const TargetRates &rates = {});
 
   const recompute::Tradeoff &tradeoff() const { return tradeoff_; }
   const RecomputeGraph &graph() const { return graph_; }
-  /// The program with this entry under a plan: instructions and buffers, no code. Fails after an error was emitted.
-  mlir::FailureOr<schema::ProgramT> lowered(const recompute::Plan &plan);
+  /// All entries, this one under a plan. Fails after an error was emitted.
+  mlir::FailureOr<LoweredEntries> lowered(const recompute::Plan &plan);
 
   /// The fastest plan that fits, if there is one, and the smallest. Fails after an error was emitted.
   mlir::FailureOr<std::optional<recompute::Measured>> fit(int64_t budget) { return search_.fit(budget); }
   mlir::FailureOr<recompute::Measured> smallest() { return search_.smallest(); }
   /// The plan for any budget that is large enough.
-  mlir::FailureOr<recompute::Measured> fastest() { return search_.measure(tradeoff_.corners().front()); }
+  mlir::FailureOr<recompute::Measured> fastest() { return search_.measure(tradeoff_.fastest()); }
   /// Puts the plan into effect in the function.
   void apply(const recompute::Plan &plan) { graph_.apply(function_, plan); }
 
 private:
   mlir::FailureOr<int64_t> peak(const recompute::Plan &plan);
+  mlir::FailureOr<LoweredEntries> lower(const recompute::Plan &plan);
 
   mlir::func::FuncOp function_;
-  const schema::ProgramT &others_;
-  int64_t microBatches_;
+  LoweredEntries &others_;
+  bool adds_;
   RecomputeGraph graph_;
   recompute::Tradeoff tradeoff_;
   recompute::FitBudget search_;
+  struct Last {
+    recompute::Plan plan;
+    LoweredEntries lowered;
+  };
+  std::optional<Last> last_; ///< what was measured last: most often what is wanted
 };
 
 } // namespace graft

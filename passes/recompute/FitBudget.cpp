@@ -55,14 +55,18 @@ FailureOr<Measured> FitBudget::between(const Plan &large, Measured small, int64_
 }
 
 FailureOr<std::optional<Measured>> FitBudget::fit(int64_t budget) {
-  const Plan *before = nullptr;
-  for (const Plan &corner : tradeoff_.corners()) {
+  FailureOr<Measured> fastest = measure(tradeoff_.fastest());
+  if (failed(fastest))
+    return failure();
+  if (fastest->peak <= budget)
+    return std::optional(*fastest);
+  const std::vector<Plan> &corners = tradeoff_.corners();
+  const Plan *before = &corners.front();
+  for (const Plan &corner : llvm::drop_begin(corners)) {
     FailureOr<Measured> measured = measure(corner);
     if (failed(measured))
       return failure();
     if (measured->peak <= budget) {
-      if (!before)
-        return std::optional(*measured);
       FailureOr<Measured> found = between(*before, *measured, budget);
       if (failed(found))
         return failure();

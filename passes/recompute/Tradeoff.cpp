@@ -7,6 +7,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <utility>
 
 namespace graft::recompute {
 
@@ -212,14 +213,14 @@ Tradeoff::Cut Tradeoff::cut(double price) const {
 
 /// Appends the corners after `from`, up to and with `to` (Eisner and Severance 1976: the lower envelope of lines by
 /// asking at their intersections).
-void Tradeoff::findCorners(const Plan &from, const Plan &to) {
+void Tradeoff::findCorners(const Plan &from, const Plan &to) const {
   if (to.bytes >= from.bytes)
     return;
   double price = static_cast<double>(to.cost - from.cost) / static_cast<double>(from.bytes - to.bytes);
   Cut between = cut(price);
   if (between.objective < std::min(objective(from, price), objective(to, price))) {
     findCorners(from, between.least);
-    findCorners(corners_.back(), to);
+    findCorners(Plan(corners_.back()), to);
     return;
   }
   corners_.push_back(to);
@@ -228,18 +229,25 @@ void Tradeoff::findCorners(const Plan &from, const Plan &to) {
 Tradeoff::Tradeoff(Problem problem) : problem_(std::move(problem)) {
   Cut fastest = cut(0);
   corners_.push_back(fastest.least.bytes <= fastest.most.bytes ? fastest.least : fastest.most);
+}
+
+const std::vector<Plan> &Tradeoff::corners() const {
+  if (std::exchange(all_, true))
+    return corners_;
   int64_t all = 1;
   for (const Value &value : problem_.values)
     all += value.view ? 0 : value.bytes;
   // So dear that a byte is worth any computation, but not so dear that sums overflow.
   constexpr double sums = static_cast<double>(int64_t(1) << 59);
-  findCorners(corners_.front(), cut(sums / static_cast<double>(all)).least);
+  findCorners(Plan(corners_.front()), cut(sums / static_cast<double>(all)).least);
+  return corners_;
 }
 
 Plan Tradeoff::within(int64_t bytes) const {
-  auto fits = std::ranges::find_if(corners_, [&](const Plan &plan) { return plan.bytes <= bytes; });
-  if (fits == corners_.end() || fits == corners_.begin() || fits->bytes == bytes)
-    return fits == corners_.end() ? corners_.back() : *fits;
+  const std::vector<Plan> &all = corners();
+  auto fits = std::ranges::find_if(all, [&](const Plan &plan) { return plan.bytes <= bytes; });
+  if (fits == all.end() || fits == all.begin() || fits->bytes == bytes)
+    return fits == all.end() ? all.back() : *fits;
   const Plan &small = *fits, &large = *std::prev(fits);
 
   // Operators on which the two differ, joined where neither can change without the other: a value that only they ask

@@ -51,8 +51,10 @@ public:
   explicit Tradeoff(Problem problem);
 
   const Problem &problem() const { return problem_; }
-  /// At least one: the first costs least. Bytes fall strictly, costs rise strictly.
-  const std::vector<Plan> &corners() const { return corners_; }
+  /// The first corner: what costs least, with the fewest bytes.
+  const Plan &fastest() const { return corners_.front(); }
+  /// All, the fastest first. Bytes fall strictly, costs rise strictly. Found on first use.
+  const std::vector<Plan> &corners() const;
   /// The last corner where nothing keeps so little. Of equal parts, those that run last in the forward pass are kept:
   /// the backward pass needs them first, when most is alive.
   Plan within(int64_t bytes) const;
@@ -67,10 +69,11 @@ private:
   };
   Cut cut(double price) const;
   int64_t objective(const Plan &plan, double price) const;
-  void findCorners(const Plan &from, const Plan &to);
+  void findCorners(const Plan &from, const Plan &to) const;
 
   Problem problem_;
-  std::vector<Plan> corners_;
+  mutable std::vector<Plan> corners_;
+  mutable bool all_ = false; ///< are they all found?
 };
 
 } // namespace graft::recompute

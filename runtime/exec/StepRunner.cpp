@@ -1,6 +1,7 @@
 #include "runtime/exec/StepRunner.h"
 
 #include "runtime/base/Json.h"
+#include "runtime/io/Pack.h"
 
 #include <algorithm>
 #include <limits>
@@ -10,7 +11,12 @@ namespace graft {
 
 namespace {
 
-constexpr std::string_view denominatorPrefix = "denominator.";
+// Inputs that no batch brings: StepRunner makes them.
+constexpr std::string_view denominatorPrefix = "denominator.", packedPrefix = "packed.";
+
+bool isMade(std::string_view name) {
+  return name.starts_with(denominatorPrefix) || name.starts_with(packedPrefix);
+}
 
 double valueAt(const BatchArray &array, size_t index) {
   return std::visit([&](const auto &values) { return static_cast<double>(values[index]); }, array.values);
@@ -66,6 +72,10 @@ private:
     inputs_[name] = ConstArray{&scalars_[name], schema::DType::F32, {}};
   }
   void addRows(const BindingInfo &binding, const BatchArray &array, int64_t row, int64_t count) {
+    if (binding.name.starts_with(packedPrefix)) { // a row of its own, not rows of the batch
+      inputs_[binding.name] = ConstArray{array.bytes().data(), dtypeOf(array), array.shape};
+      return;
+    }
     std::vector<int64_t> shape = array.shape;
     size_t perRow = 1;
     for (size_t i = 1; i < shape.size(); ++i)
@@ -119,6 +129,7 @@ Result<StepSettings> StepSettings::read(const Program &program) {
     for (const schema::Setting *setting : *settings)
       values[setting->key()->str()] = setting->value()->str();
   StepSettings settings;
+  int64_t sharePrompts = 0;
   Status status;
   auto number = [&](const char *key, int64_t &value, int64_t low) {
     auto parsed = values.count(key) ? parseInteger(values[key]) : std::nullopt;
@@ -131,6 +142,9 @@ Result<StepSettings> StepSettings::read(const Program &program) {
   number("batch.sequences", settings.sequences, 1);
   number("batch.tokens", settings.tokens, 1);
   number("batch.micro_batches", settings.microBatches, 1);
+  number("batch.packed", settings.packed, 0);
+  number("batch.share_prompts", sharePrompts, 0);
+  settings.sharePrompts = sharePrompts != 0;
   number("batch.pad_id", settings.padId, 0);
   number("batch.vocabulary", settings.vocabulary, 1);
   std::string policy = values["objective.old_logprobs"];
@@ -182,7 +196,7 @@ std::vector<std::string> StepRunner::arraysOf(std::string_view entry) const {
   std::vector<std::string> names;
   if (auto bindings = session_.inputs(entry); bindings.isOk())
     for (const BindingInfo &binding : *bindings)
-      if (binding.required && !binding.name.starts_with(denominatorPrefix))
+      if (binding.required && !isMade(binding.name))
         names.push_back(binding.name);
   return names;
 }
@@ -193,7 +207,7 @@ BatchOptions StepRunner::batchOptions() const {
   for (std::string_view entry : {"logprobs", "accumulate", "advantages"})
     if (auto bindings = session_.inputs(entry); bindings.isOk())
       for (const BindingInfo &binding : *bindings)
-        if (!binding.name.starts_with(denominatorPrefix)) {
+        if (!isMade(binding.name)) {
           used.insert(binding.name);
           if (binding.dtype == schema::DType::F64)
             options.wide.insert(binding.name);
@@ -245,54 +259,141 @@ bool StepRunner::needsOldLogprobs(const Batch &batch) const {
          !batch.find("old_logprobs");
 }
 
-Result<std::vector<float>> StepRunner::logprobs(const Batch &batch) {
+namespace {
+
+/// The sequences that a row holds: all others are out of the loss.
+void keepOnly(BatchArray &lossMask, const std::vector<bool> &holds, int64_t tokens) {
+  std::visit(
+      [&](auto &values) {
+        for (size_t i = 0; i < values.size(); ++i)
+          if (!holds[i / static_cast<size_t>(tokens)])
+            values[i] = 0;
+      },
+      lossMask.values);
+}
+
+} // namespace
+
+/// What one run of an entry sees of a batch.
+struct StepRunner::Part {
+  const Batch *batch = nullptr;
+  int64_t row = 0, rows = 0; ///< of the batch
+  Batch own;                 ///< packed: the batch with the arrays of a packed row
+  std::vector<bool> holds;   ///< packed: the sequences that the row holds
+};
+
+Result<std::vector<std::unique_ptr<StepRunner::Part>>> StepRunner::partsOf(const Batch &batch, Extent &extent) const {
+  std::vector<std::unique_ptr<Part>> parts;
   if (batch.sequences != settings_.sequences)
     return wrongRows(batch.sequences, settings_.sequences);
+  for (int64_t real : batch.integers("attention_mask"))
+    extent.given += real != 0;
+  if (settings_.packed == 0) {
+    int64_t rows = settings_.sequences / settings_.microBatches;
+    for (int64_t row = 0; row < batch.sequences; row += rows)
+      parts.push_back(std::make_unique<Part>(Part{&batch, row, rows, {}, {}}));
+    extent.computed = extent.given;
+    extent.places = batch.sequences * batch.tokens;
+    return parts;
+  }
+  GRAFT_ASSIGN_OR_RETURN(std::vector<PackedRow> packed, packBatch(batch, {settings_.packed, settings_.sharePrompts}));
+  for (PackedRow &row : packed) {
+    auto part = std::make_unique<Part>(Part{nullptr, 0, batch.sequences, batch, std::move(row.holds)});
+    for (BatchArray &array : row.arrays)
+      setArray(part->own, std::move(array));
+    for (BatchArray &array : part->own.arrays)
+      if (array.name == "loss_mask")
+        keepOnly(array, part->holds, batch.tokens);
+    part->batch = &part->own;
+    extent.computed += row.places;
+    extent.places += settings_.packed;
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+namespace {
+
+/// Where a run writes log-probs of [B,S]: straight into the step's, or, packed, aside, from where the sequences of the row
+/// are taken.
+class LogprobTarget {
+public:
+  LogprobTarget(std::vector<float> &all, int64_t tokens) : all_(all), tokens_(tokens) {}
+
+  MutableArray array(int64_t row, int64_t rows, bool packed) {
+    aside_.resize(packed ? all_.size() : 0);
+    float *to = packed ? aside_.data() : all_.data() + row * tokens_;
+    return {to, schema::DType::F32, {rows, tokens_}};
+  }
+  void take(const std::vector<bool> &holds) {
+    for (size_t i = 0; i < aside_.size(); ++i)
+      if (holds[i / static_cast<size_t>(tokens_)])
+        all_[i] = aside_[i];
+  }
+
+private:
+  std::vector<float> &all_;
+  std::vector<float> aside_;
+  int64_t tokens_;
+};
+
+} // namespace
+
+Result<std::vector<float>> StepRunner::logprobs(const Batch &batch) {
   GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("logprobs"));
+  Extent extent;
+  GRAFT_ASSIGN_OR_RETURN(auto parts, partsOf(batch, extent));
   Denominators denominators = denominatorsOf(batch);
   std::vector<float> values(static_cast<size_t>(batch.sequences * batch.tokens));
-  int64_t rows = settings_.sequences / settings_.microBatches;
-  for (int64_t row = 0; row < batch.sequences; row += rows) {
-    EntryInputs inputs(bindings, batch, denominators);
-    GRAFT_RETURN_IF_ERROR(inputs.fill(row, rows));
-    MutableArray out{values.data() + row * batch.tokens, schema::DType::F32, {rows, batch.tokens}};
-    GRAFT_RETURN_IF_ERROR(session_.run("logprobs", inputs.get(), {{"logprobs", out}}));
+  LogprobTarget target(values, batch.tokens);
+  for (const auto &part : parts) {
+    EntryInputs inputs(bindings, *part->batch, denominators);
+    GRAFT_RETURN_IF_ERROR(inputs.fill(part->row, part->rows));
+    Outputs outputs = {{"logprobs", target.array(part->row, part->rows, settings_.packed > 0)}};
+    GRAFT_RETURN_IF_ERROR(session_.run("logprobs", inputs.get(), outputs));
+    target.take(part->holds);
   }
   return values;
 }
 
 Result<StepResult> StepRunner::accumulate(const Batch &batch) {
-  if (batch.sequences != settings_.sequences)
-    return wrongRows(batch.sequences, settings_.sequences);
   GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("accumulate"));
   GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> results, session_.outputs("accumulate"));
   StepResult step;
+  GRAFT_ASSIGN_OR_RETURN(auto parts, partsOf(batch, step.extent));
+  if (parts.size() > 1 && !session_.inputs("accumulate_more").isOk())
+    return Status::error(Code::Range,
+                         "the step's sequences need " + std::to_string(parts.size()) + " packed rows of " +
+                             std::to_string(settings_.packed) + " tokens, but this objective needs them all in one",
+                         "", "compile with a larger batch.packed");
   step.denominators = denominatorsOf(batch);
   step.logprobs.resize(static_cast<size_t>(batch.sequences * batch.tokens));
+  LogprobTarget target(step.logprobs, batch.tokens);
   std::vector<float> scalars(results.size());
-  int64_t rows = settings_.sequences / settings_.microBatches;
-  for (int64_t row = 0; row < batch.sequences; row += rows) {
-    EntryInputs inputs(bindings, batch, step.denominators);
-    GRAFT_RETURN_IF_ERROR(inputs.fill(row, rows));
+  bool first = true;
+  for (const auto &part : parts) {
+    EntryInputs inputs(bindings, *part->batch, step.denominators);
+    GRAFT_RETURN_IF_ERROR(inputs.fill(part->row, part->rows));
     Outputs outputs;
     for (size_t i = 0; i < results.size(); ++i)
-      outputs[results[i].name] =
-          results[i].name == "logprobs"
-              ? MutableArray{step.logprobs.data() + row * batch.tokens, schema::DType::F32, {rows, batch.tokens}}
-              : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
-    GRAFT_RETURN_IF_ERROR(session_.run(row == 0 ? "accumulate" : "accumulate_more", inputs.get(), outputs));
+      outputs[results[i].name] = results[i].name == "logprobs"
+                                     ? target.array(part->row, part->rows, settings_.packed > 0)
+                                     : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
+    GRAFT_RETURN_IF_ERROR(session_.run(first ? "accumulate" : "accumulate_more", inputs.get(), outputs));
+    target.take(part->holds);
     for (size_t i = 0, metric = 0; i < results.size(); ++i) {
       if (results[i].name == "loss")
         step.loss += static_cast<double>(scalars[i]);
       if (!results[i].name.starts_with("metric."))
         continue;
       std::string name = results[i].name.substr(7);
-      if (row == 0)
+      if (first)
         step.metrics.push_back({name, 0});
       auto rule = settings_.combine.find(name);
       combineMetric(step.metrics[metric++].second, static_cast<double>(scalars[i]),
-                    rule == settings_.combine.end() ? "sum" : rule->second, row == 0);
+                    rule == settings_.combine.end() ? "sum" : rule->second, first);
     }
+    first = false;
   }
   return step;
 }

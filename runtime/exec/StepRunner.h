@@ -2,7 +2,7 @@
 //
 // A program's entries see a micro-batch; a step is what the recipe calls one. This class fills in what a batch may
 // leave open (advantages from rewards, old log-probs of the current weights, denominators over the whole step), splits
-// rows into micro-batches and combines their metrics. It owns nothing but numbers; the session must outlive it. One
+// rows into micro-batches, or packs them, and combines their metrics. It owns nothing but numbers; the session must outlive it. One
 // thread.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "runtime/io/Batch.h"
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ enum class OldPolicy { Batch, Initial, Current };
 struct StepSettings {
   int64_t sequences = 0, tokens = 0; ///< rows of a step and their width
   int64_t microBatches = 1;
+  int64_t packed = 0;        ///< places of a packed row; 0: rows are padded
+  bool sharePrompts = false; ///< packed: a prompt is computed once for all sequences that begin with it
   int64_t padId = 0, vocabulary = 0;
   OldPolicy oldPolicy = OldPolicy::Batch;
   std::string objective;
@@ -39,11 +42,19 @@ struct Denominators {
 };
 Denominators denominatorsOf(const Batch &batch);
 
+/// Tokens of a batch and what the trunk makes of them.
+struct Extent {
+  int64_t given = 0;    ///< real tokens of the batch
+  int64_t computed = 0; ///< the same, shared prompts counted once
+  int64_t places = 0;   ///< for which the trunk computes: with padding
+};
+
 struct StepResult {
   double loss = 0;
   std::vector<std::pair<std::string, double>> metrics; ///< in the order of the program's outputs
   std::vector<float> logprobs;                         ///< [B,S]
   Denominators denominators;
+  Extent extent;
 };
 
 class StepRunner {
@@ -70,6 +81,9 @@ public:
   Result<StepResult> accumulate(const Batch &batch);
 
 private:
+  struct Part;
+  /// The runs of an entry that a batch takes: micro-batches, or packed rows.
+  Result<std::vector<std::unique_ptr<Part>>> partsOf(const Batch &batch, Extent &extent) const;
   Result<std::vector<float>> advantages(const Batch &batch, std::vector<int64_t> &shape);
 
   Session &session_;

@@ -222,6 +222,9 @@ Status Training::writeLine(const StepResult &result, const StepLine &line, JsonL
                                {"tokens", static_cast<int64_t>(tokens)},
                                {"seconds", line.seconds},
                                {"tokens_per_second", tokens / line.seconds},
+                               {"tokens_given", result.extent.given},
+                               {"tokens_computed", result.extent.computed},
+                               {"places", result.extent.places},
                                {"memory", memoryByCategory(session_)}};
   for (const auto &[name, value] : result.metrics) {
     fields.push_back({name, value});

@@ -51,7 +51,8 @@ Tensor perToken(const Tensor &tensor, int64_t tokens) {
 
 Result<std::unique_ptr<Interpreted>> Interpreted::build(Recipe recipe) {
   auto interpreted = std::make_unique<Interpreted>();
-  recipe.batch.microBatches = 1;
+  recipe.batch.microBatches = 1; // the reference computes the batch as it is
+  recipe.batch.packed.reset();
   interpreted->recipe_ = std::move(recipe);
   GRAFT_ASSIGN_OR_RETURN(interpreted->module_, interpreted->compiler_.buildEntries(interpreted->recipe_));
   return interpreted;

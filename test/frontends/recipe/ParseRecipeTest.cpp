@@ -194,7 +194,7 @@ name = "sgd"
 grahp = "m.onnx"
 [batch]
 sequences = 0
-packed = 2048
+packed = 1
 [objective]
 aggregation = "tokenmean"
 [precision]
@@ -207,7 +207,7 @@ compute = "bfloat16"
   EXPECT_THAT(faults[3], HasSubstr("5:1|unknown key 'grahp' in [model]|did you mean 'graph'?"));
   EXPECT_THAT(faults[4], HasSubstr("6:2|[batch] has no tokens|add tokens, an integer from 2 to 1048576"));
   EXPECT_THAT(faults[5], HasSubstr("7:1|batch.sequences is 0, expected an integer from 1 to 65536"));
-  EXPECT_THAT(faults[6], HasSubstr("8:1|not yet: batch.packed = 2048"));
+  EXPECT_THAT(faults[6], HasSubstr("8:1|batch.packed is 1, expected an integer from 2"));
   EXPECT_THAT(faults[7], HasSubstr("9:2|[objective] has neither preset nor file"));
   EXPECT_THAT(faults[8], HasSubstr("10:1|objective.aggregation is the string \"tokenmean\""));
   EXPECT_THAT(faults[8], HasSubstr("did you mean 'token_mean'?"));

@@ -25,7 +25,7 @@ old_logprobs = "batch"
 [batch]
 sequences = 2
 tokens = 8
-share_prompts = false
+share_prompts = true
 micro_batches = 1
 
 [optimizer]
@@ -79,7 +79,9 @@ third = 0.3333333333333333
 [batch]
 sequences = 65536
 tokens = 1048576
-micro_batches = 4
+packed = 4096
+share_prompts = false
+micro_batches = "auto"
 [optimizer]
 lr = 3e-7
 betas = [0, 0.999]
@@ -90,6 +92,8 @@ clip_grad_norm = 0
 [optimizer.schedule]
 kind = "cosine"
 warmup_steps = 20
+[memory]
+budget = "6.5 GiB"
 [target]
 device = "cpu"
 )";

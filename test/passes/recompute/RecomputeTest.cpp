@@ -134,7 +134,7 @@ protected:
     head.chunkRows = 4;
     EXPECT_TRUE(fuseHead(function, head).fused);
     EXPECT_TRUE(succeeded(prepareEntry(function))) << errors;
-    tables = {};
+    others = {schema::ProgramT(), ModuleOp::create(UnknownLoc::get(&context))};
     for (const std::string &name : entries->trained) {
       auto parameter = std::make_unique<schema::ParameterT>();
       parameter->name = name;
@@ -143,9 +143,9 @@ protected:
         if (op.getName() == name)
           parameter->shape.assign(nn::shapeOf(op.getResult()).begin(), nn::shapeOf(op.getResult()).end());
       });
-      tables.parameters.push_back(std::move(parameter));
+      others.program.parameters.push_back(std::move(parameter));
     }
-    layOutParameters(tables);
+    layOutParameters(others.program);
     return function;
   }
 
@@ -188,7 +188,7 @@ protected:
     return count;
   }
 
-  schema::ProgramT tables;
+  LoweredEntries others;
 };
 
 /// The plans of all corners and some between.
@@ -300,7 +300,7 @@ TEST_F(Recompute, FindsThePointsOfAModernBlock) {
 
 TEST_F(Recompute, BudgetsHold) {
   func::FuncOp function = build({.layers = 4, .width = 16, .heads = 4, .headSize = 16, .inner = 96});
-  EntryPlanner planner(function, tables, 1);
+  EntryPlanner planner(function, others, false);
   auto smallest = planner.smallest(), fastest = planner.fastest();
   ASSERT_TRUE(succeeded(smallest) && succeeded(fastest));
   ASSERT_LT(smallest->peak, fastest->peak);
@@ -314,7 +314,7 @@ TEST_F(Recompute, BudgetsHold) {
     last = (*fitting)->plan.cost;
     auto program = planner.lowered((*fitting)->plan);
     ASSERT_TRUE(succeeded(program));
-    EXPECT_EQ(deviceBytes(*program), (*fitting)->peak);
+    EXPECT_EQ(deviceBytes(program->program), (*fitting)->peak);
   }
   EXPECT_EQ(last, fastest->plan.cost);
   auto none = planner.fit(smallest->peak - 1);
@@ -322,7 +322,7 @@ TEST_F(Recompute, BudgetsHold) {
   EXPECT_FALSE(none->has_value());
   auto program = planner.lowered(smallest->plan);
   ASSERT_TRUE(succeeded(program));
-  Status status = doesNotFit(*smallest, *program, 1000);
+  Status status = doesNotFit(*smallest, program->program, 1000);
   EXPECT_EQ(status.exitCode(), 4);
   EXPECT_THAT(status.text(), HasSubstr(std::to_string(smallest->peak)));
   EXPECT_THAT(status.text(), HasSubstr("the largest tensors at the arena's peak"));
@@ -330,13 +330,13 @@ TEST_F(Recompute, BudgetsHold) {
 
 TEST_F(Recompute, InstructionsKnowTheirPhase) {
   func::FuncOp function = build({});
-  EntryPlanner planner(function, tables, 2);
+  EntryPlanner planner(function, others, true);
   auto smallest = planner.smallest(), fastest = planner.fastest();
   ASSERT_TRUE(succeeded(smallest) && succeeded(fastest));
   auto products = [&](const recompute::Plan &plan, schema::Phase phase) {
     auto program = planner.lowered(plan);
-    EXPECT_EQ(program->entries.size(), 2u); // accumulate, accumulate_more
-    return llvm::count_if(program->entries[0]->instructions, [&](const auto &instruction) {
+    EXPECT_EQ(program->program.entries.size(), 2u); // accumulate, accumulate_more
+    return llvm::count_if(program->program.entries[0]->instructions, [&](const auto &instruction) {
       return instruction->phase == phase && instruction->operation.AsGemm();
     });
   };
