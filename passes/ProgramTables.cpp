@@ -47,6 +47,7 @@ std::map<std::string, std::string> settings(const Recipe &recipe, const EntryMod
       {"batch.share_prompts", module.graph.sharesPrompts ? "1" : "0"},
       {"batch.pad_id", std::to_string(padId(recipe, module.graph.vocabulary))},
       {"batch.vocabulary", std::to_string(module.graph.vocabulary)},
+      {"optimizer.on_nonfinite", std::string(text(recipe.optimizer.onNonfinite))},
       {"objective.old_logprobs", std::string(text(recipe.objective.oldLogprobs))},
       {"objective.name", recipe.objective.preset.empty() ? recipe.objective.file.written : recipe.objective.preset}};
   for (const EntryPoints::Metric &metric : module.entries.metrics)

@@ -12,6 +12,7 @@ namespace graft {
 ///   batch.pad_id                                          config.json's pad_token_id beside graph or weights, else 0
 ///   batch.vocabulary                                      token ids must be below it
 ///   metric.NAME                                           exact, sum, max, min, whole: how micro-batches combine
+///   optimizer.on_nonfinite                                stop, skip
 ///   objective.old_logprobs                                batch, initial, current
 ///   objective.name                                        for titles
 void fillTables(const Recipe &recipe, const EntryModule &module, schema::ProgramT &program);

@@ -14,6 +14,7 @@ constexpr Names klKinds = {"none", "k1", "k2", "k3"};
 constexpr Names oldLogprobs = {"batch", "initial", "current"};
 constexpr Names decays = {"matrices", "all"};
 constexpr Names optimizers = {"adamw"};
+constexpr Names nonfinitePolicies = {"stop", "skip"};
 constexpr Names schedules = {"constant", "linear", "cosine"};
 constexpr Names storageTypes = {"float32", "bfloat16"};
 constexpr Names computeTypes = {"float32", "bfloat16", "tf32"};
@@ -83,6 +84,7 @@ const Key table[] = {
   {"optimizer", "weight_decay", Type::Number, at<&R::optimizer, &R::Optimizer::weightDecay>, {}, 0, infinity},
   {"optimizer", "decay", Type::Choice, at<&R::optimizer, &R::Optimizer::decay>, decays},
   {"optimizer", "clip_grad_norm", Type::Number, at<&R::optimizer, &R::Optimizer::clipGradNorm>, {}, 0, infinity},
+  {"optimizer", "on_nonfinite", Type::Choice, at<&R::optimizer, &R::Optimizer::onNonfinite>, nonfinitePolicies},
   {"optimizer", "groups", Type::Tables, none, {}, 0, 0, false, "leave it out: decay = \"matrices\" or \"all\" chooses what decays"},
   {"optimizer.schedule", "kind", Type::Choice, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::kind>, schedules},
   {"optimizer.schedule", "warmup_steps", Type::Integer, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::warmupSteps>, {}, 0, 1e9},
@@ -136,6 +138,9 @@ std::string_view text(OldLogprobs value) {
 }
 std::string_view text(Decay value) {
   return decays[static_cast<size_t>(value)];
+}
+std::string_view text(NonfinitePolicy value) {
+  return nonfinitePolicies[static_cast<size_t>(value)];
 }
 std::string_view text(OptimizerKind value) {
   return optimizers[static_cast<size_t>(value)];

@@ -40,6 +40,8 @@ enum class KlKind { None, K1, K2, K3 };
 enum class OldLogprobs { Batch, Initial, Current };
 /// What weight decay applies to: parameters of two or more dimensions, or all.
 enum class Decay { Matrices, All };
+/// What a step does whose loss or gradients are not finite: end the run, or leave weights and moments as they are.
+enum class NonfinitePolicy { Stop, Skip };
 enum class OptimizerKind { AdamW };
 /// The learning rate's course after warm-up; linear and cosine end at 0 with the run's last step.
 enum class ScheduleKind { Constant, Linear, Cosine };
@@ -51,6 +53,7 @@ std::string_view text(Aggregation);
 std::string_view text(KlKind);
 std::string_view text(OldLogprobs);
 std::string_view text(Decay);
+std::string_view text(NonfinitePolicy);
 std::string_view text(OptimizerKind);
 std::string_view text(ScheduleKind);
 std::string_view text(StorageType);
@@ -119,6 +122,7 @@ struct Recipe {
     double weightDecay = 0.1; ///< decoupled: w *= 1 - lr * weightDecay
     Decay decay = Decay::Matrices;
     double clipGradNorm = 1.0; ///< of the global L2 norm; 0: off
+    NonfinitePolicy onNonfinite = NonfinitePolicy::Stop;
     struct Schedule {
       ScheduleKind kind = ScheduleKind::Constant;
       int64_t warmupSteps = 0; ///< steps over which the rate rises linearly to lr

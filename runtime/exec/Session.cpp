@@ -172,11 +172,15 @@ Status Session::State::prepareScratch() {
   return Status::ok();
 }
 
-Status Session::State::prepare() {
+Blocks Session::State::blocks() {
   Blocks blocks{arena.data(), parameterBlock.data(), gradientBlock.data(), nullptr};
   if (root().constants())
     blocks.constants = const_cast<uint8_t *>(root().constants()->data());
-  StepMaker maker{root(), blocks, object ? &*object : nullptr, *planner};
+  return blocks;
+}
+
+Status Session::State::prepare() {
+  StepMaker maker{root(), blocks(), object ? &*object : nullptr, *planner};
   entries.resize(root().entries()->size());
   Status status;
   pool->drive([&] { // products are prepared under the workers' OpenMP setting

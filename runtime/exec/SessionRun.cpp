@@ -112,7 +112,7 @@ Status Session::State::storeOutputs(const schema::Entry &entry, const Outputs &o
   return status;
 }
 
-Status Session::State::runSteps(int index) {
+Status Session::State::runSteps(int index, const std::function<Status(size_t)> &after) {
   const schema::Entry &entry = *root().entries()->Get(static_cast<unsigned>(index));
   std::vector<TimedStep> &steps = entries[static_cast<size_t>(index)].steps;
   Status status;
@@ -130,6 +130,8 @@ Status Session::State::runSteps(int index) {
       } else {
         status = timed.step->run(*workers);
       }
+      if (after && status.isOk())
+        status = after(number);
       if (options.profiling) {
         timed.time += Clock::now() - start;
         ++timed.calls;

@@ -8,6 +8,7 @@
 #include "runtime/exec/Steps.h"
 
 #include <chrono>
+#include <functional>
 #include <optional>
 
 namespace graft {
@@ -75,7 +76,12 @@ struct Session::State {
   Status checkRun(int entry, const Inputs &inputs, const Outputs &outputs) const;
   Status loadInputs(const schema::Entry &entry, const Inputs &inputs);
   Status storeOutputs(const schema::Entry &entry, const Outputs &outputs) const;
-  Status runSteps(int entry);
+  /// `after` is called after each instruction with its number, in every pass of a loop; an error ends the run.
+  Status runSteps(int entry, const std::function<Status(size_t)> &after = {});
+  /// What is not finite in weights, or in a transient or gradient buffer; empty: nothing (NonFinite.cpp).
+  std::string nonFiniteWeights() const;
+  std::string nonFiniteBuffer(const Blocks &blocks, uint32_t index) const;
+  Blocks blocks();
   const schema::Buffer &buffer(unsigned index) const { return *root().buffers()->Get(index); }
 };
 

@@ -151,6 +151,7 @@ Result<StepSettings> StepSettings::read(const Program &program) {
   settings.oldPolicy = policy == "initial"   ? OldPolicy::Initial
                        : policy == "current" ? OldPolicy::Current
                                              : OldPolicy::Batch;
+  settings.skipNonfinite = values["optimizer.on_nonfinite"] == "skip";
   settings.objective = values["objective.name"];
   for (const auto &[key, value] : values)
     if (key.starts_with("metric."))
@@ -396,6 +397,23 @@ Result<StepResult> StepRunner::accumulate(const Batch &batch) {
     first = false;
   }
   return step;
+}
+
+Result<std::string> StepRunner::whereNotFinite(const Batch &batch) {
+  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("accumulate"));
+  Extent extent;
+  GRAFT_ASSIGN_OR_RETURN(auto parts, partsOf(batch, extent));
+  Denominators denominators = denominatorsOf(batch);
+  bool first = true;
+  for (const auto &part : parts) {
+    EntryInputs inputs(bindings, *part->batch, denominators);
+    GRAFT_RETURN_IF_ERROR(inputs.fill(part->row, part->rows));
+    GRAFT_ASSIGN_OR_RETURN(auto found, session_.findNonFinite(first ? "accumulate" : "accumulate_more", inputs.get()));
+    if (found)
+      return *found;
+    first = false;
+  }
+  return std::string();
 }
 
 } // namespace graft

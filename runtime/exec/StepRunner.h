@@ -27,6 +27,7 @@ struct StepSettings {
   bool sharePrompts = false; ///< packed: a prompt is computed once for all sequences that begin with it
   int64_t padId = 0, vocabulary = 0;
   OldPolicy oldPolicy = OldPolicy::Batch;
+  bool skipNonfinite = false; ///< a step whose loss or gradients are not finite is skipped, not the end
   std::string objective;
   std::map<std::string, std::string> combine; ///< metric -> exact, sum, max, min, whole
 
@@ -79,6 +80,8 @@ public:
   Result<std::vector<float>> logprobs(const Batch &batch);
   /// Sets gradients. The batch must be complete: Graph fault for each array that is missing.
   Result<StepResult> accumulate(const Batch &batch);
+  /// Where accumulate makes of the batch what is not finite (Session::findNonFinite); empty: nowhere. Slow.
+  Result<std::string> whereNotFinite(const Batch &batch);
 
 private:
   struct Part;

@@ -43,8 +43,12 @@ private:
   Status computeOldLogprobs();
   Status loop();
   Status takeStep(int64_t step, JsonLinesWriter &metrics);
+  /// What a step does that failed: says where a value is not finite; skips the step if the recipe says so.
+  Status nonFinite(int64_t step, const Batch &batch, Status failure, JsonLinesWriter &metrics);
   Status writeLine(const StepResult &result, const StepLine &line, JsonLinesWriter &metrics);
   Status save(int64_t step);
+  /// A step failed before it touched the weights: those of the last step are saved if they are not yet.
+  void keepWhatIsGood(Status &failure);
   Status finish();
 
   Result<Batch> batchOf(int64_t step);
@@ -71,6 +75,7 @@ private:
   JsonLinesWriter events_;
   TrainState state_;
   TrainResult result_;
+  int skippedInARow_ = 0;
 };
 
 void Training::note(const std::string &text) {
@@ -203,14 +208,39 @@ Status Training::begin() {
 Status Training::takeStep(int64_t step, JsonLinesWriter &metrics) {
   auto start = Clock::now();
   GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(step));
-  GRAFT_ASSIGN_OR_RETURN(StepResult result, runner_.accumulate(batch));
+  Result<StepResult> result = runner_.accumulate(batch);
   double rate = scheduledLearningRate(*session_.program().root().optimizer(), step, options_.steps);
-  GRAFT_ASSIGN_OR_RETURN(ApplyReport applied, session_.apply(rate, step));
+  Result<ApplyReport> applied = result.isOk() ? session_.apply(rate, step) : Result<ApplyReport>(result.takeStatus());
+  if (!applied.isOk())
+    return nonFinite(step, batch, applied.takeStatus(), metrics);
+  skippedInARow_ = 0;
   if (step == 1)
-    state_.firstLogprobs = result.logprobs;
+    state_.firstLogprobs = result->logprobs;
   state_.step = step;
-  StepLine line{step, applied.gradientNorm, rate, secondsSince(start), data_.meanReward(step)};
-  return writeLine(result, line, metrics);
+  StepLine line{step, applied->gradientNorm, rate, secondsSince(start), data_.meanReward(step)};
+  return writeLine(*result, line, metrics);
+}
+
+Status Training::nonFinite(int64_t step, const Batch &batch, Status failure, JsonLinesWriter &metrics) {
+  if (failure.faults()[0].code != Code::Failed)
+    return failure;
+  GRAFT_ASSIGN_OR_RETURN(std::string where, runner_.whereNotFinite(batch));
+  if (where.empty())
+    return failure;
+  failure.merge(Status::error(Code::Failed, where, "the first value that is not finite",
+                              "weights and moments are those of step " + std::to_string(step - 1)));
+  constexpr int mostSkippedInARow = 10;
+  if (!settings().skipNonfinite)
+    return failure;
+  if (++skippedInARow_ > mostSkippedInARow) {
+    failure.merge(Status::error(Code::Failed, "every one of the last " + std::to_string(mostSkippedInARow) +
+                                                  " steps was skipped, too: weights or data are at fault"));
+    return failure;
+  }
+  state_.step = step;
+  note("step " + std::to_string(step) + " is skipped: " + where);
+  std::vector<Field> line = {{"step", step}, {"skipped", true}, {"reason", where}};
+  return metrics.write(line);
 }
 
 Status Training::writeLine(const StepResult &result, const StepLine &line, JsonLinesWriter &metrics) {
@@ -261,6 +291,16 @@ Status Training::save(int64_t step) {
   return event("checkpoint", {{"step", step}, {"seconds", secondsSince(start)}});
 }
 
+void Training::keepWhatIsGood(Status &failure) {
+  int64_t last = result_.lastStep;
+  if (failure.faults()[0].code != Code::Failed || last < result_.firstStep || result_.checkpoint == directory_.checkpointPath(last))
+    return;
+  if (Status saved = save(last); !saved.isOk())
+    failure.merge(std::move(saved));
+  else
+    say("the weights of step " + std::to_string(last) + " are in " + result_.checkpoint);
+}
+
 Status Training::loop() {
   GRAFT_ASSIGN_OR_RETURN(JsonLinesWriter metrics, directory_.openMetrics());
   for (int64_t step = result_.firstStep; step <= options_.steps; ++step) {
@@ -299,6 +339,7 @@ Result<TrainResult> Training::run() {
   Status status = loop();
   if (!status.isOk() && status.faults()[0].code != Code::Interrupted) {
     (void)event("failed", {{"text", status.text()}});
+    keepWhatIsGood(status);
     return status;
   }
   GRAFT_RETURN_IF_ERROR(event(status.isOk() ? "finished" : "interrupted", {{"step", result_.lastStep}}));
