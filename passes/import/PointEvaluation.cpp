@@ -21,12 +21,18 @@ namespace {
 template <typename Map> Points mapPoints(const Points &points, ArrayRef<int64_t> shape, Map map) {
   SmallVector<int64_t> coordinates(shape.size());
   Points out(points.size());
+  bool within = false; // the next point differs in the last coordinate only: most do
   for (auto [k, point] : llvm::enumerate(points)) {
-    int64_t rest = point;
-    for (size_t d = shape.size(); d-- > 0;) {
-      coordinates[d] = rest % shape[d];
-      rest /= shape[d];
+    if (within && point == points[k - 1] + 1) {
+      ++coordinates.back();
+    } else {
+      int64_t rest = point;
+      for (size_t d = shape.size(); d-- > 0;) {
+        coordinates[d] = rest % shape[d];
+        rest /= shape[d];
+      }
     }
+    within = !shape.empty() && coordinates.back() + 1 < shape.back();
     out[k] = map(ArrayRef<int64_t>(coordinates));
   }
   return out;
