@@ -114,7 +114,7 @@ def smollm2_step(settings, options):
 
 
 # By the names that against_pytorch.py knows: (settings, options of the variant) -> a function that takes one step.
-WORKS = {"ceilings": ceilings, "smollm2-step": smollm2_step}
+WORKS = {"ceilings": ceilings, "smollm2-step": smollm2_step, "smollm2-packed": smollm2_step}
 
 
 def main():
