@@ -68,6 +68,9 @@ Value Build::compare(arith::CmpIPredicate predicate, Value a, Value b) {
 Value Build::logicalAnd(Value a, Value b) {
   return create<arith::AndIOp>(*this, a, b);
 }
+Value Build::logicalOr(Value a, Value b) {
+  return create<arith::OrIOp>(*this, a, b);
+}
 Value Build::select(Value condition, Value a, Value b) {
   return create<arith::SelectOp>(*this, condition, a, b);
 }

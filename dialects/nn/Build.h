@@ -37,6 +37,7 @@ struct Build {
   Value compare(mlir::arith::CmpFPredicate predicate, Value a, Value b);
   Value compare(mlir::arith::CmpIPredicate predicate, Value a, Value b);
   Value logicalAnd(Value a, Value b);
+  Value logicalOr(Value a, Value b);
   Value select(Value condition, Value a, Value b);
   /// `a` where the condition holds, 0 elsewhere.
   Value selectOrZero(Value condition, Value a) { return select(condition, a, like(a, 0.0)); }

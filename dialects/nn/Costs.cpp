@@ -301,6 +301,8 @@ ShardingRule attentionRule(Op op, Kind queries, ArrayRef<std::pair<Value, char>>
       s = rule.factor(q[2], queries);
   // The softmax stands between the sum over d and the result, so parts of that sum cannot be added up later.
   int d = rule.factor(q[3], Kind::MustReplicate), t = rule.factor(k[2], Kind::MustReplicate), e = rule.factor(v[3]);
+  bool twoRows = op.getSegments() && typeOf(op.getSegments()).getRank() == 3;
+  int rows = twoRows ? rule.factor(2, Kind::MustReplicate) : -1; // of segments: both are read for each query
   using Dims = SmallVector<SmallVector<int, 2>>;
   auto dims = [&](char what) -> Dims {
     switch (what) {
@@ -316,6 +318,8 @@ ShardingRule attentionRule(Op op, Kind queries, ArrayRef<std::pair<Value, char>>
       return {{b}, {g, r}, {s}};
     case 'm':
       return {{b}, {t}};
+    case 's':
+      return twoRows ? Dims{{b}, {rows}, {t}} : Dims{{b}, {t}};
     default:
       return {{b}, {g, r}, {s}, {t}}; // bias
     }
@@ -353,7 +357,7 @@ ShardingRule AttentionOp::getShardingRule() {
                         {getKey(), 'k'},
                         {getValue(), 'v'},
                         {getKeyValid(), 'm'},
-                        {getSegments(), 'm'},
+                        {getSegments(), 's'},
                         {getBias(), 'b'}},
                        {'o', 'l'});
 }
@@ -368,7 +372,7 @@ ShardingRule AttentionGradientOp::getShardingRule() {
                         {getLse(), 'l'},
                         {getCotangent(), 'o'},
                         {getKeyValid(), 'm'},
-                        {getSegments(), 'm'}},
+                        {getSegments(), 's'}},
                        {'q', 'k', 'v'});
 }
 

@@ -336,7 +336,9 @@ def AttentionOp : NNOp<"attention", [AttrSizedOperandSegments, RowOf<"lse", "que
     `softmax(softcap(scale q k^T) + bias, where allowed) v`, query head h reading key head `h / (Hq / Hkv)`.
     Shapes: q [B, Hq, S, D], k [B, Hkv, T, D], v [B, Hkv, T, E], result [B, Hq, S, E]. Query position i may read key position j when all of these hold:
     `causal`: j <= i + T - S; `window` w > 0: j > i + T - S - w (with `causal`), abs(i + T - S - j) < w (without);
-    `key_valid` [B, T]: true at (b, j); `segments` [B, T] (S = T): equal at i and j. A query that may read nothing gives 0.
+    `key_valid` [B, T]: true at (b, j); `segments` [B, T] (S = T): equal at i and j, or [B, 2, T]: that of row 0 at j equals that of row 0 or of row 1
+    at i. So row 1 names, for each query, a segment that it reads besides its own (its own: none), which is how completions in one packed row share
+    a prompt. A query that may read nothing gives 0.
     `lse` [B, Hq, S] is the log of the sum of the exponentials of the scores (-inf where there are none): the gradient reads it; it has none.
     `bias` [B, Hq, S, T] is added after the soft-cap `c tanh(x / c)` (`softcap` 0: none).
     1. Ranks and sizes agree as above; Hkv divides Hq.
@@ -360,7 +362,8 @@ def AttentionGradientOp : NNOp<"attention_gradient", [AttrSizedOperandSegments, 
   let summary = "gradients of attention's query, key and value";
   let description = [{
     The vector-Jacobian product of `nn.attention` without bias (Dao et al. 2022, appendix B): of its operands, its result `output`, its
-    `lse` and the cotangent of the result. Operands and attributes are those of `nn.attention`, whose rules hold. Has no gradient itself.
+    `lse` and the cotangent of the result. Operands and attributes are those of `nn.attention`, whose rules hold (`segments` [B, T] or [B, 2, T]
+    among them). Has no gradient itself.
     Example:
     `%dq, %dk, %dv = nn.attention_gradient %q, %k, %v, %o, %n, %g {causal, scale = 1.250000e-01 : f64} : tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x4x3x8xf32>`
   }];
@@ -370,7 +373,7 @@ def AttentionGradientOp : NNOp<"attention_gradient", [AttrSizedOperandSegments, 
   let results = (outs FloatTensor:$dquery, FloatTensor:$dkey, FloatTensor:$dvalue);
   let assemblyFormat = [{
     $query `,` $key `,` $value `,` $output `,` $lse `,` $cotangent (`valid` $key_valid^)? (`segments` $segments^)? attr-dict `:`
-    type($query) `,` type($key) `,` type($value) `,` type($output) (`,` type($key_valid)^)? (`,` `segments` type($segments)^)?
+    type($query) `,` type($key) `,` type($value) `,` type($output) (`,` type($key_valid)^)? (`segments` type($segments)^)?
   }];
 }
 

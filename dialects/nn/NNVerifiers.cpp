@@ -287,6 +287,19 @@ LogicalResult RopeOp::verify() {
   return success();
 }
 
+/// `segments` is [B, T] or [B, 2, T], and there are as many queries as keys.
+static LogicalResult verifySegments(AttentionOp op, int64_t batch, int64_t queries, int64_t keys) {
+  auto shape = tensorType(op.getSegments()).getShape();
+  for (int64_t positions : {keys, queries}) {
+    std::array<int64_t, 2> one = {batch, positions};
+    std::array<int64_t, 3> two = {batch, 2, positions};
+    if (shape != ArrayRef(one) && shape != ArrayRef(two))
+      return op.emitOpError() << "segments must have shape " << shapeText(one) << " or " << shapeText(two) << ", got "
+                              << shapeText(shape);
+  }
+  return success();
+}
+
 LogicalResult AttentionOp::verify() {
   auto q = tensorType(getQuery()), k = tensorType(getKey()), v = tensorType(getValue());
   if (q.getRank() != 4 || k.getRank() != 4 || v.getRank() != 4) // 1
@@ -301,8 +314,7 @@ LogicalResult AttentionOp::verify() {
       failed(verifyShape(*this, "result", getResult(), {B, Hq, S, v.getDimSize(3)}))) // 1
     return failure();
   if ((getKeyValid() && failed(verifyShape(*this, "key_valid", getKeyValid(), {B, T}))) ||
-      (getSegments() && (failed(verifyShape(*this, "segments", getSegments(), {B, T})) ||
-                         failed(verifyShape(*this, "segments", getSegments(), {B, S})))) ||
+      (getSegments() && failed(verifySegments(*this, B, S, T))) ||
       (getBias() && failed(verifyShape(*this, "bias", getBias(), {B, Hq, S, T})))) // 1
     return failure();
   if (static_cast<int64_t>(getWindow()) < 0 || getSoftcap().isNegative() || !getSoftcap().isFinite() ||

@@ -46,8 +46,11 @@ struct AttentionShape {
 
 struct AttentionMasks {
   const uint8_t *keyValid; ///< [batch, T], not 0: may be read; nullptr: all
-  const void *segments;    ///< [batch, T], S = T, int32 or int64: read within equal ids only; nullptr: one segment
-  int64_t segmentBytes;    ///< 4 or 8
+  /// [batch, segmentRows, T], S = T, int32 or int64; nullptr: one segment. Query i reads key j when row 0 of j equals
+  /// row 0 of i, or the second row of i, which so names a segment that i reads besides its own (its own: none).
+  const void *segments;
+  int64_t segmentBytes; ///< 4 or 8
+  int64_t segmentRows;  ///< 1 or 2
 };
 
 struct AttentionForward {

@@ -11,8 +11,8 @@ namespace {
 /// May query i of sequence b read key j? As in dialects/nn/evaluate/Attention.cpp.
 bool isAllowed(const AttentionShape &s, const AttentionMasks &m, int64_t b, int64_t i, int64_t j) {
   int64_t position = i + s.keys - s.queries;
-  auto segment = [&](int64_t at) {
-    at += b * s.keys;
+  auto segment = [&](int64_t row, int64_t at) {
+    at += (b * m.segmentRows + row) * s.keys;
     return m.segmentBytes == 8 ? static_cast<const int64_t *>(m.segments)[at]
                                : static_cast<const int32_t *>(m.segments)[at];
   };
@@ -22,7 +22,7 @@ bool isAllowed(const AttentionShape &s, const AttentionMasks &m, int64_t b, int6
     return false;
   if (m.keyValid && (!m.keyValid[b * s.keys + j] || (s.skipInvalidQueries && !m.keyValid[b * s.keys + i])))
     return false;
-  return !m.segments || segment(i) == segment(j);
+  return !m.segments || segment(0, j) == segment(0, i) || segment(0, j) == segment(m.segmentRows - 1, i);
 }
 
 template <typename Heads> auto rowAt(const Heads &heads, int64_t b, int64_t h, int64_t i) {

@@ -71,7 +71,7 @@ private:
     int64_t count = shape_.queries * rows_.heads;
     for (int64_t row = 0; row < count; row += backwardRows) {
       first_ = row, count_ = smaller(backwardRows, count - row);
-      if (!findSpans())
+      if (!findReach())
         continue;
       if (!isPacked)
         packKeys();
@@ -110,21 +110,18 @@ private:
   int64_t groups() const { return (count_ + attentionGroup - 1) / attentionGroup; }
   int64_t groupRows(int64_t g) const { return smaller(attentionGroup, count_ - g * attentionGroup); }
 
-  Span spanOf(int64_t row) const {
-    int64_t i = rows_.position(row);
-    if (active_[row] == 0 || ranges_.lo[i] >= end_ || ranges_.hi[i] <= begin_)
-      return {};
-    return widen(larger<int64_t>(ranges_.lo[i] - begin_, 0), smaller<int64_t>(ranges_.hi[i], end_) - begin_);
+  Reach reach(int64_t row) const {
+    return active_[row] == 0 ? Reach{} : reachOf(ranges_, rows_.position(row), begin_, end_);
   }
 
   /// Whether the rows read anything of the block of keys.
-  bool findSpans() {
+  bool findReach() {
     all_ = {};
     for (int64_t g = 0; g < groups(); ++g) {
       groups_[g] = {};
       for (int64_t r = g * attentionGroup; r < g * attentionGroup + groupRows(g); ++r)
-        groups_[g] = join(groups_[g], spanOf(first_ + r));
-      all_ = join(all_, groups_[g]);
+        groups_[g] = join(groups_[g], reach(first_ + r));
+      all_ = join(all_, {groups_[g].begin(), groups_[g].end()});
     }
     return !all_.empty();
   }
@@ -145,35 +142,25 @@ private:
     addKeys(g_, queries_, keyPitch_, dk_);
   }
 
-  /// to = rows panels, within the groups' spans.
+  /// to = rows panels, where the groups read.
   void multiply(const float *rows, int64_t pitch, const float *panels, int64_t dim, float *to) {
-    for (int64_t p = all_.begin / attentionPanel * attentionPanel; p < all_.end; p += attentionPanel)
-      for (int64_t g = 0; g < groups(); ++g) {
-        Span span = within(groups_[g], p, p + attentionPanel);
-        if (!span.empty())
-          product(groupRows(g), span.end - span.begin, dim, {rows + g * attentionGroup * pitch, pitch, 1},
-                  panels + p * dim + (span.begin - p), attentionPanel,
-                  {to + g * attentionGroup * scorePitch + span.begin, scorePitch}, false);
-      }
+    forPanels(groups_, groups(), all_, [&](int64_t g, int64_t p, Span keys) {
+      product(groupRows(g), keys.end - keys.begin, dim, {rows + g * attentionGroup * pitch, pitch, 1},
+              panels + p * dim + (keys.begin - p), attentionPanel,
+              {to + g * attentionGroup * scorePitch + keys.begin, scorePitch}, false);
+    });
   }
 
   /// Row r: p_ from q k to probabilities, g_ from do v to gradients of q k; zeros where the row reads nothing.
   void differentiate(int64_t r) {
     int64_t row = first_ + r, i = rows_.position(row), head = rows_.firstHead + row % rows_.heads;
-    Span own = spanOf(row);
+    Reach own = reach(row);
     float *p = p_ + r * scorePitch, *g = g_ + r * scorePitch;
-    if (own.empty())
-      own = {all_.begin, all_.begin};
-    else
-      differentiateSpan(p, g, own, readerOf(ranges_, i), delta_[row],
-                        log2e * call_.lse[(rows_.batch * shape_.queryHeads + head) * shape_.queries + i]);
-    zeroAround(p, own);
-    zeroAround(g, own);
-  }
-
-  void zeroAround(float *x, Span own) const {
-    zero(x + all_.begin, own.begin - all_.begin);
-    zero(x + own.end, all_.end - own.end);
+    float lse = log2e * call_.lse[(rows_.batch * shape_.queryHeads + head) * shape_.queries + i];
+    for (Span part : own.parts)
+      differentiateSpan(p, g, part, readerOf(ranges_, i), delta_[row], lse);
+    zeroAround(p, all_, own);
+    zeroAround(g, all_, own);
   }
 
   void differentiateSpan(float *p, float *g, Span own, const Reader &reader, float delta, float lse) const {
@@ -198,16 +185,13 @@ private:
   /// dq += g k
   void addQueries() {
     bool started[backwardRows / attentionGroup] = {};
-    for (int64_t p = all_.begin / attentionPanel * attentionPanel; p < all_.end; p += attentionPanel)
-      for (int64_t g = 0; g < groups(); ++g) {
-        Span span = within(groups_[g], p, smaller(p + attentionPanel, end_ - begin_));
-        if (span.empty())
-          continue;
-        product(groupRows(g), keyPitch_, span.end - span.begin,
-                {g_ + g * attentionGroup * scorePitch + span.begin, scorePitch, 1}, keyRows_ + span.begin * keyPitch_,
-                keyPitch_, {dq_ + g * attentionGroup * keyPitch_, keyPitch_}, started[g]);
-        started[g] = true;
-      }
+    Span packed = {all_.begin, smaller(all_.end, end_ - begin_)};
+    forPanels(groups_, groups(), packed, [&](int64_t g, int64_t, Span keys) {
+      product(groupRows(g), keyPitch_, keys.end - keys.begin,
+              {g_ + g * attentionGroup * scorePitch + keys.begin, scorePitch, 1}, keyRows_ + keys.begin * keyPitch_,
+              keyPitch_, {dq_ + g * attentionGroup * keyPitch_, keyPitch_}, started[g]);
+      started[g] = true;
+    });
     for (int64_t r = 0; r < count_; ++r)
       if (started[r / attentionGroup]) {
         float *__restrict to = call_.dq.data + rows_.offset(call_.dq.strides, first_ + r);
@@ -217,12 +201,12 @@ private:
       }
   }
 
-  /// to[j] += sum over rows of x[row, j] rows[row]: only groups whose span meets the tile of keys.
+  /// to[j] += sum over rows of x[row, j] rows[row]: only groups that read some of the tile of keys.
   void addKeys(const float *x, const float *rows, int64_t pitch, float *to) {
     for (int64_t j = all_.begin; j < all_.end; j += attentionGroup) {
       int64_t end = smaller(j + attentionGroup, all_.end), begin = groups(), last = -1;
       for (int64_t g = 0; g < groups(); ++g)
-        if (groups_[g].begin < end && groups_[g].end > j) {
+        if (groups_[g].meets(j, end)) {
           begin = smaller(begin, g);
           last = g;
         }
@@ -245,7 +229,8 @@ private:
   float *keyPanels_, *keyRows_, *dk_, *valuePanels_, *dv_; ///< of the block of keys
   float *p_, *g_, *queries_, *dq_, *outs_;                 ///< of the block of rows
   int64_t begin_ = 0, end_ = 0, first_ = 0, count_ = 0;    ///< keys of the block; rows of the block
-  Span groups_[backwardRows / attentionGroup], all_;
+  Reach groups_[backwardRows / attentionGroup];
+  Span all_; ///< from the first key that a group reads to the last
 };
 } // namespace
 

@@ -1,5 +1,6 @@
 // Forward: whole rows of scores, forwardRows at a time. Six rows of 8,000 keys fit the second cache, so that a softmax
-// in one go is simpler than one that is corrected block by block; keys and values are packed once per work item.
+// in one go is simpler than one that is corrected block by block; keys and values are packed once per work item. Scores
+// that no row of a group may read, outside of its reach, are neither computed nor read.
 #include "kernels/attention/vectors.h"
 
 namespace graft::kernels::GRAFT_TARGET {
@@ -44,13 +45,11 @@ private:
 
   void block(int64_t first, int64_t count) {
     Span read;
-    for (int64_t g = 0; g * attentionGroup < count; ++g) {
+    for (int64_t g = 0; g < groupsOf(count); ++g) {
       groups_[g] = {};
-      for (int64_t r = g * attentionGroup; r < smaller(count, (g + 1) * attentionGroup); ++r) {
-        int64_t i = rows_.position(first + r);
-        groups_[g] = join(groups_[g], ranges_.lo[i] < ranges_.hi[i] ? widen(ranges_.lo[i], ranges_.hi[i]) : Span{});
-      }
-      read = join(read, groups_[g]);
+      for (int64_t r = g * attentionGroup; r < smaller(count, (g + 1) * attentionGroup); ++r)
+        groups_[g] = join(groups_[g], reach(first + r));
+      read = join(read, {groups_[g].begin(), groups_[g].end()});
     }
     if (!read.empty()) {
       scores(first, count, read);
@@ -62,6 +61,8 @@ private:
       write(first + r, r, read.empty());
   }
 
+  Reach reach(int64_t row) const { return reachOf(ranges_, rows_.position(row), 0, shape_.keys); }
+  static int64_t groupsOf(int64_t count) { return (count + attentionGroup - 1) / attentionGroup; }
   static int64_t groupRows(int64_t g, int64_t count) { return smaller(attentionGroup, count - g * attentionGroup); }
 
   /// scores = q k^T; a panel of keys stays in the first cache for all rows.
@@ -69,71 +70,66 @@ private:
     int64_t dim = shape_.queryDim, pitch = roundUp(dim, attentionVector);
     for (int64_t r = 0; r < count; ++r)
       copyRow(queries_ + r * pitch, call_.q.data + rows_.offset(call_.q.strides, first + r), dim, dim);
-    for (int64_t p = read.begin / attentionPanel * attentionPanel; p < read.end; p += attentionPanel)
-      for (int64_t g = 0; g * attentionGroup < count; ++g) {
-        Span span = within(groups_[g], p, p + attentionPanel);
-        if (!span.empty())
-          product(groupRows(g, count), span.end - span.begin, dim, {queries_ + g * attentionGroup * pitch, pitch, 1},
-                  keys_ + (p - packed_) * dim + (span.begin - p), attentionPanel,
-                  {scores_ + g * attentionGroup * keyPitch_ + span.begin, keyPitch_}, false);
-      }
+    forPanels(groups_, groupsOf(count), read, [&](int64_t g, int64_t p, Span keys) {
+      product(groupRows(g, count), keys.end - keys.begin, dim, {queries_ + g * attentionGroup * pitch, pitch, 1},
+              keys_ + (p - packed_) * dim + (keys.begin - p), attentionPanel,
+              {scores_ + g * attentionGroup * keyPitch_ + keys.begin, keyPitch_}, false);
+    });
   }
 
-  /// Row r of scores becomes exp(y - max), zeros where nothing may be read; keeps the sum and lse.
+  /// Row r of scores becomes exp(y - max), zeros where only others of its group read; keeps the sum and lse.
   void softmax(int64_t row, int64_t r) {
     Reader reader = readerOf(ranges_, rows_.position(row));
-    Span group = groups_[r / attentionGroup], own = widen(reader.lo, reader.hi);
+    Reach own = reach(row);
     float *x = scores_ + r * keyPitch_;
-    if (reader.lo >= reader.hi) {
-      zero(x + group.begin, larger<int64_t>(0, group.end - group.begin));
+    for (Span part : groups_[r / attentionGroup].parts)
+      zeroAround(x, part, own);
+    if (own.empty()) {
       inverse_[r] = 0, lse_[r] = -__builtin_inff();
       return;
     }
     float max = scaleRow(x, own, reader), sum = exponentials(x, own, max);
-    zero(x + group.begin, own.begin - group.begin);
-    zero(x + own.end, group.end - own.end);
     inverse_[r] = 1 / sum;
     lse_[r] = max * ln2 + __builtin_logf(sum);
   }
 
-  float scaleRow(float *x, Span own, const Reader &reader) const {
+  float scaleRow(float *x, const Reach &own, const Reader &reader) const {
     Floats max = all(-__builtin_inff());
-    for (int64_t j = own.begin; j < own.end; j += width) {
-      Floats y = load(x + j) * scale_.factor;
-      if (scale_.cap > 0)
-        y = scale_.cap * tanh(y);
-      if (!reader.isWhole(j))
-        y = select(reader.mask(j), y, all(-__builtin_inff()));
-      store(x + j, y);
-      max = select(y > max, y, max);
-    }
+    for (Span part : own.parts)
+      for (int64_t j = part.begin; j < part.end; j += width) {
+        Floats y = load(x + j) * scale_.factor;
+        if (scale_.cap > 0)
+          y = scale_.cap * tanh(y);
+        if (!reader.isWhole(j))
+          y = select(reader.mask(j), y, all(-__builtin_inff()));
+        store(x + j, y);
+        max = select(y > max, y, max);
+      }
     return maxOf(max);
   }
 
-  static float exponentials(float *x, Span own, float max) {
+  static float exponentials(float *x, const Reach &own, float max) {
     Floats sum = {};
-    for (int64_t j = own.begin; j < own.end; j += width) {
-      Floats e = exp2(load(x + j) - max);
-      store(x + j, e);
-      sum += e;
-    }
+    for (Span part : own.parts)
+      for (int64_t j = part.begin; j < part.end; j += width) {
+        Floats e = exp2(load(x + j) - max);
+        store(x + j, e);
+        sum += e;
+      }
     return sumOf(sum);
   }
 
   /// out = scores v; a panel of values stays in the first cache for all rows.
   void weigh(int64_t count, Span read) {
     bool started[forwardRows / attentionGroup] = {};
-    for (int64_t p = read.begin / attentionPanel * attentionPanel; p < read.end; p += attentionPanel)
-      for (int64_t g = 0; g * attentionGroup < count; ++g) {
-        Span span = within(groups_[g], p, smaller(p + attentionPanel, packedEnd_));
-        if (span.empty())
-          continue;
-        product(groupRows(g, count), valuePitch_, span.end - span.begin,
-                {scores_ + g * attentionGroup * keyPitch_ + span.begin, keyPitch_, 1},
-                values_ + (span.begin - packed_) * valuePitch_, valuePitch_,
-                {out_ + g * attentionGroup * valuePitch_, valuePitch_}, started[g]);
-        started[g] = true;
-      }
+    read.end = smaller(read.end, packedEnd_);
+    forPanels(groups_, groupsOf(count), read, [&](int64_t g, int64_t, Span keys) {
+      product(groupRows(g, count), valuePitch_, keys.end - keys.begin,
+              {scores_ + g * attentionGroup * keyPitch_ + keys.begin, keyPitch_, 1},
+              values_ + (keys.begin - packed_) * valuePitch_, valuePitch_,
+              {out_ + g * attentionGroup * valuePitch_, valuePitch_}, started[g]);
+      started[g] = true;
+    });
   }
 
   void write(int64_t row, int64_t r, bool empty) {
@@ -153,7 +149,7 @@ private:
   int64_t keyHead_, keyPitch_, valuePitch_;
   int64_t packed_ = 0, packedEnd_ = 0; ///< keys in keys_ and values_
   float *keys_, *values_, *scores_, *queries_, *out_;
-  Span groups_[forwardRows / attentionGroup];
+  Reach groups_[forwardRows / attentionGroup];
   float inverse_[forwardRows], lse_[forwardRows];
 };
 } // namespace

@@ -19,11 +19,13 @@ static constexpr int64_t roundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-/// Arrays by query position (S) or key (T). Query i may read key j exactly when lo[i] <= j < hi[i] and label[j] ==
-/// queryLabel[i]. lo and hi are tight, lo = hi: nothing to read.
+/// Arrays by query position (S) or key (T). Query i may read key j exactly when lo[i] <= j < hi[i] and label[j] is
+/// queryLabel[i] or parentLabel[i] (equal: one segment). lo and hi are tight, lo = hi: nothing to read. No key of the
+/// gap between the two segments may be read: lo <= gapBegin <= gapEnd <= hi, both ends are hi if there is none.
 struct AttentionRanges {
-  int32_t *lo, *hi, *queryLabel;
-  int32_t *holes;                ///< 1: some keys within [lo, hi) may not be read
+  int32_t *lo, *hi, *gapBegin, *gapEnd;
+  int32_t *queryLabel, *parentLabel;
+  int32_t *holes;                ///< 1: some keys within [lo, hi) but outside of the gap may not be read
   int32_t *label;                ///< by key, rounded up to a panel; -1: not valid
   int32_t *first, *last, *count; ///< by label: where its valid keys are (work arrays)
 };

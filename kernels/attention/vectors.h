@@ -277,9 +277,6 @@ struct Span {
   int64_t begin = 0, end = 0;
   bool empty() const { return begin >= end; }
 };
-inline Span widen(int64_t lo, int64_t hi) {
-  return {lo / attentionVector * attentionVector, roundUp(hi, attentionVector)};
-}
 inline Span join(Span a, Span b) {
   return a.empty() ? b : b.empty() ? a : Span{smaller(a.begin, b.begin), larger(a.end, b.end)};
 }
@@ -287,21 +284,84 @@ inline Span within(Span span, int64_t begin, int64_t end) {
   return {larger(span.begin, begin), smaller(span.end, end)};
 }
 
+/// The keys that rows read, in order: what lies before a gap and what lies behind it. Without a gap the second part is
+/// empty, at the end of the first.
+struct Reach {
+  Span parts[2];
+  int64_t begin() const { return parts[0].begin; }
+  int64_t end() const { return parts[1].end; }
+  bool empty() const { return begin() >= end(); }
+  Span gap() const { return {parts[0].end, parts[1].begin}; }
+  bool meets(int64_t from, int64_t to) const {
+    return !within(parts[0], from, to).empty() || !within(parts[1], from, to).empty();
+  }
+};
+inline Reach reachOf(Span all, Span gap) {
+  if (gap.empty())
+    gap = {all.end, all.end};
+  return {{{all.begin, gap.begin}, {gap.end, all.end}}};
+}
+/// What either reads, but for the keys that neither does.
+inline Reach join(const Reach &a, const Reach &b) {
+  if (a.empty() || b.empty())
+    return a.empty() ? b : a;
+  return reachOf({smaller(a.begin(), b.begin()), larger(a.end(), b.end())},
+                 {larger(a.gap().begin, b.gap().begin), smaller(a.gap().end, b.gap().end)});
+}
+/// What the query at `position` reads of the keys [begin, end), counted from `begin`, a multiple of attentionVector.
+inline Reach reachOf(const AttentionRanges &r, int64_t position, int64_t begin, int64_t end) {
+  int64_t lo = larger<int64_t>(r.lo[position], begin), hi = smaller<int64_t>(r.hi[position], end);
+  int64_t gapBegin = r.gapBegin[position], gapEnd = r.gapEnd[position];
+  if (lo >= gapBegin)
+    lo = larger(lo, gapEnd);
+  if (hi <= gapEnd)
+    hi = smaller(hi, gapBegin);
+  if (lo >= hi)
+    return {};
+  Span all = {(lo - begin) / attentionVector * attentionVector, roundUp(hi - begin, attentionVector)};
+  if (gapBegin <= lo || gapEnd >= hi)
+    return reachOf(all, {});
+  return reachOf(all,
+                 {roundUp(gapBegin - begin, attentionVector), (gapEnd - begin) / attentionVector * attentionVector});
+}
+/// Calls f(g, p, keys) panel by panel, p the panel's first key, for what each group reads of it within `all`.
+template <typename F> inline void forPanels(const Reach *groups, int64_t count, Span all, F f) {
+  for (int64_t p = all.begin / attentionPanel * attentionPanel; p < all.end; p += attentionPanel)
+    for (int64_t g = 0; g < count; ++g)
+      for (Span part : groups[g].parts) {
+        Span keys = within(part, p, smaller(p + attentionPanel, all.end));
+        if (!keys.empty())
+          f(g, p, keys);
+      }
+}
+/// x = 0 within `all` where `own` does not read.
+inline void zeroAround(float *x, Span all, const Reach &own) {
+  const Span around[] = {{all.begin, own.begin()}, own.gap(), {own.end(), all.end}};
+  for (Span span : around) {
+    Span rest = within(span, all.begin, all.end);
+    zero(x + rest.begin, rest.end - rest.begin);
+  }
+}
+
 /// What one query may read, as masks of vectors.
 struct Reader {
-  int64_t lo, hi;
-  int32_t label;
+  int64_t lo, hi, gapBegin, gapEnd;
+  int32_t own, parent; ///< labels
   bool holes;
   const int32_t *labels;
-  bool isWhole(int64_t j) const { return !holes && j >= lo && j + width <= hi; }
+  bool isWhole(int64_t j) const {
+    return !holes && ((j >= lo && j + width <= gapBegin) || (j >= gapEnd && j + width <= hi));
+  }
   Ints mask(int64_t j) const {
     Ints at = iota() + static_cast<int32_t>(j);
     Ints inside = (at >= static_cast<int32_t>(lo)) & (at < static_cast<int32_t>(hi));
-    return inside & (loadInts(labels + j) == label);
+    Ints label = loadInts(labels + j);
+    return inside & ((label == own) | (label == parent));
   }
 };
 inline Reader readerOf(const AttentionRanges &r, int64_t position) {
-  return {r.lo[position], r.hi[position], r.queryLabel[position], r.holes[position] != 0, r.label};
+  return {r.lo[position],         r.hi[position],          r.gapBegin[position],   r.gapEnd[position],
+          r.queryLabel[position], r.parentLabel[position], r.holes[position] != 0, r.label};
 }
 
 /// Scores times log2(e), so that exponentials are powers of two.

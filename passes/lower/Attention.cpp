@@ -29,6 +29,7 @@ public:
                   static_cast<int64_t>(op.getWindow()),
                   op.getKeyValid() != nullptr,
                   segmentBytes,
+                  segments ? nn::typeOf(segments).getRank() - 1 : 0,
                   /*skip_invalid_queries=*/0};
     call_.floats = {static_cast<float>(op.getScale().convertToDouble()),
                     static_cast<float>(op.getSoftcap().convertToDouble())};

@@ -35,15 +35,15 @@ int64_t third(Ints i) {
 
 kernels::AttentionShape attentionShape(const HostArguments &a) {
   Ints i = a.ints;
-  return {i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7] != 0, i[8], i[11] != 0, a.floats[0], a.floats[1]};
+  return {i[0], i[1], i[2], i[3], i[4], i[5], i[6], i[7] != 0, i[8], i[12] != 0, a.floats[0], a.floats[1]};
 }
 kernels::AttentionMasks attentionMasks(const HostArguments &a, int first) {
   return {a.ints[9] ? static_cast<const uint8_t *>(a.operands[first]) : nullptr,
-          a.ints[10] ? a.operands[first + 1] : nullptr, a.ints[10]};
+          a.ints[10] ? a.operands[first + 1] : nullptr, a.ints[10], a.ints[11]};
 }
 /// Strides of array number `which`.
 kernels::HeadStrides strides(Ints i, size_t which) {
-  return {i[12 + 3 * which], i[13 + 3 * which], i[14 + 3 * which]};
+  return {i[13 + 3 * which], i[14 + 3 * which], i[15 + 3 * which]};
 }
 kernels::HeadsIn heads(const HostArguments &a, int operand, size_t which) {
   return {input(a, operand), strides(a.ints, which)};

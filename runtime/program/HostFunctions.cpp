@@ -58,6 +58,7 @@ enum AttentionInt : size_t {
   Window,
   HasKeyValid,
   SegmentBytes,
+  SegmentRows,
   SkipInvalidQueries,
   FirstStride
 };
@@ -74,9 +75,10 @@ bool isSoundAttention(Ints i, Floats floats) {
                i[QueryDim] >= 1 && i[QueryDim] <= maxDim && i[ValueDim] >= 1 && i[ValueDim] <= maxDim;
   bool flags = isFlag(i[Causal]) && i[Window] >= 0 && isFlag(i[HasKeyValid]) && isFlag(i[SkipInvalidQueries]) &&
                (i[SegmentBytes] == 0 || i[SegmentBytes] == 4 || i[SegmentBytes] == 8);
+  bool rows = i[SegmentBytes] == 0 ? i[SegmentRows] == 0 : i[SegmentRows] == 1 || i[SegmentRows] == 2;
   bool square = i[Queries] == i[Keys] || (i[SegmentBytes] == 0 && i[SkipInvalidQueries] == 0);
   bool numbers = std::isfinite(floats[0]) && std::isfinite(floats[1]) && floats[1] >= 0;
-  return sizes && flags && square && numbers;
+  return sizes && flags && rows && square && numbers;
 }
 
 /// Bytes of array number `which` in the order of strides; absent if two of its elements meet.
@@ -104,7 +106,8 @@ Extents attentionExtents(Ints i, Floats floats, bool backward) {
     return std::nullopt;
   auto q = headsBytes(i, 0, false, QueryDim), k = headsBytes(i, 1, true, QueryDim),
        v = headsBytes(i, 2, true, ValueDim), o = headsBytes(i, 3, false, ValueDim);
-  auto valid = product(i[Batch], i[Keys], i[HasKeyValid]), segments = product(i[Batch], i[Keys], i[SegmentBytes]);
+  auto valid = product(i[Batch], i[Keys], i[HasKeyValid]),
+       segments = product(i[Batch], i[Keys], i[SegmentRows] * i[SegmentBytes]);
   auto rows = product(i[Batch], i[QueryHeads], i[Queries]), lse = rows ? checkedMultiply(*rows, 4) : std::nullopt;
   if (!backward)
     return together(std::array{q, k, v, valid, segments, o, lse});
@@ -126,9 +129,9 @@ constexpr HostFunction table[] = {
     {"scatter_add_rows", 3, 6, 0, scatterAccess, [](Ints i, Floats) { return rowsExtents(i, true); }, true},
     {"gather_elements", 3, 5, 0, gatherAccess, [](Ints i, Floats) { return elementsExtents(i, false); }, false},
     {"scatter_add_elements", 3, 6, 0, scatterAccess, [](Ints i, Floats) { return elementsExtents(i, true); }, true},
-    {"attention_forward", 7, 24, 2, access(5, 2, Access::Write),
+    {"attention_forward", 7, 25, 2, access(5, 2, Access::Write),
      [](Ints i, Floats f) { return attentionExtents(i, f, false); }, false},
-    {"attention_backward", 11, 36, 2, access(8, 3, Access::Write),
+    {"attention_backward", 11, 37, 2, access(8, 3, Access::Write),
      [](Ints i, Floats f) { return attentionExtents(i, f, true); }, false},
 };
 } // namespace

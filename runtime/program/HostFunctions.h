@@ -27,15 +27,16 @@
 // size depends on the call, the number of copies on the workers.
 //
 //   attention_forward     o, lse = attention(q, k, v)
-//     operands  q, k, v Read; key_valid Read bool [batch, keys]; segments Read [batch, keys];
+//     operands  q, k, v Read; key_valid Read bool [batch, keys]; segments Read [batch, segment_rows, keys];
 //               o Write; lse Write [batch, query_heads, queries]
 //     ints      batch, query_heads, key_heads, queries, keys, query_dim, value_dim (0 to 6); causal 0 or 1 (7);
 //               window, 0: none (8); has_key_valid 0 or 1 (9); segment_bytes 0: none, 4 or 8 (10);
-//               skip_invalid_queries 0 or 1 (11); batch, head and position strides of q, k, v, o (12 to 23)
+//               segment_rows 0: none, 1 or 2 (11); skip_invalid_queries 0 or 1 (12);
+//               batch, head and position strides of q, k, v, o (13 to 24)
 //     floats    scale, softcap (0: none)
 //   attention_backward    dq, dk, dv from do, with o and lse as the forward left them; everything is written
 //     operands  q, k, v, o, do Read; lse Read; key_valid, segments Read as above; dq, dk, dv Write
-//     ints      as above, then strides of do, dq, dk, dv (24 to 35)
+//     ints      as above, then strides of do, dq, dk, dv (25 to 36)
 //     floats    scale, softcap
 //
 // An operand that the ints say is absent (key_valid, segments) may be anything, best `q` with extent 0. query_heads is

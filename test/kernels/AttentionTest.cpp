@@ -12,7 +12,9 @@ namespace graft::kernels {
 namespace {
 
 enum class Valid { All, RightPadded, LeftPadded, Holes };
-enum class Segments { None, Packed, Interleaved };
+/// Shared: rows of prompts with completions that read them; Swapped: the same with children before their parents;
+/// SharedInterleaved: segments without order that read others.
+enum class Segments { None, Packed, Interleaved, Shared, Swapped, SharedInterleaved };
 
 struct Case {
   const char *name;
@@ -61,12 +63,50 @@ private:
   float *begin_;
 };
 
+/// Ids of a packed row: its own segment and the one that it reads besides, by position.
+struct Ids {
+  std::vector<int32_t> own, parent;
+};
+
+/// Two prompts of 21 and 90 tokens in turn, each with completions shorter than a vector, of one token, longer than a
+/// panel and longer than two. `shift`: the first token of the row, so that sequences differ.
+Ids sharedPrompts(int64_t count, int64_t shift) {
+  constexpr int64_t lengths[2][5] = {{21, 9, 1, 70, 33}, {90, 140, 5, 65, 64}}; // the prompt, its completions
+  Ids ids;
+  for (int32_t id = 1, prompt = 0; static_cast<int64_t>(ids.own.size()) < count + shift; ++prompt)
+    for (int32_t part = 0, first = id; part < 5; ++part, ++id) {
+      auto length = static_cast<size_t>(lengths[prompt % 2][part]);
+      ids.own.insert(ids.own.end(), length, id);
+      ids.parent.insert(ids.parent.end(), length, first);
+    }
+  for (auto *row : {&ids.own, &ids.parent}) {
+    row->erase(row->begin(), row->begin() + shift);
+    row->resize(static_cast<size_t>(count));
+  }
+  return ids;
+}
+
+Ids sharedSegments(Segments kind, int64_t count, int64_t batch) {
+  Ids ids = sharedPrompts(count, 8 * batch);
+  if (kind == Segments::Swapped) {
+    std::reverse(ids.own.begin(), ids.own.end());
+    std::reverse(ids.parent.begin(), ids.parent.end());
+  }
+  if (kind == Segments::SharedInterleaved)
+    for (size_t j = 0; j < ids.own.size(); ++j) {
+      ids.own[j] = static_cast<int32_t>(j * j % 7 / 2);
+      ids.parent[j] = static_cast<int32_t>(j / 10 % 5); // 4 is no segment
+    }
+  return ids;
+}
+
 /// Inputs and outputs of one case.
 struct Problem {
   AttentionShape shape;
   std::vector<uint8_t> valid;
   std::vector<int64_t> wide;
   std::vector<int32_t> narrow;
+  int64_t segmentRows = 1;
   Array q, k, v, dOut, o, dq, dk, dv;
   std::vector<float> lse;
 
@@ -95,6 +135,21 @@ struct Problem {
     for (int64_t b = 0; b < c.batch; ++b)
       for (int64_t j = 0; j < c.keys; ++j)
         addMasks(c, b, j);
+    if (c.segments >= Segments::Shared)
+      addSharedSegments(c);
+  }
+
+  /// Two rows per sequence; SharedInterleaved has wide ids.
+  void addSharedSegments(const Case &c) {
+    segmentRows = 2;
+    for (int64_t b = 0; b < c.batch; ++b) {
+      Ids ids = sharedSegments(c.segments, c.keys, b);
+      for (const auto *row : {&ids.own, &ids.parent})
+        if (c.segments == Segments::SharedInterleaved)
+          wide.insert(wide.end(), row->begin(), row->end());
+        else
+          narrow.insert(narrow.end(), row->begin(), row->end());
+    }
   }
 
   void addMasks(const Case &c, int64_t b, int64_t j) {
@@ -113,8 +168,8 @@ struct Problem {
 
   AttentionMasks masks() const {
     if (!narrow.empty())
-      return {valid.empty() ? nullptr : valid.data(), narrow.data(), 4};
-    return {valid.empty() ? nullptr : valid.data(), wide.empty() ? nullptr : wide.data(), 8};
+      return {valid.empty() ? nullptr : valid.data(), narrow.data(), 4, segmentRows};
+    return {valid.empty() ? nullptr : valid.data(), wide.empty() ? nullptr : wide.data(), 8, segmentRows};
   }
   AttentionForward forward() { return {shape, masks(), q.in(), k.in(), v.in(), o.out(), lse.data()}; }
   AttentionBackward backward() {
@@ -207,6 +262,21 @@ const Case cases[] = {
     {"PackedPadded", 2, 4, 2, 102, 102, 64, 64, true, 0, Valid::RightPadded, Segments::Packed},
     {"Interleaved", 2, 4, 2, 65, 65, 64, 64, false, 0, Valid::All, Segments::Interleaved},
     {"InterleavedHoles", 2, 4, 2, 65, 65, 64, 64, true, 20, Valid::Holes, Segments::Interleaved},
+    {"SharedPadded", 3, 4, 2, 135, 135, 64, 64, true, 0, Valid::RightPadded, Segments::Shared},
+    {"SharedLeftPadded", 3, 2, 1, 135, 135, 32, 48, true, 0, Valid::LeftPadded, Segments::Shared},
+    {"SharedSkipped", 3, 3, 3, 135, 135, 16, 16, true, 0, Valid::RightPadded, Segments::Shared, 0, false, true},
+    {"SharedHoles", 2, 4, 2, 135, 135, 64, 64, true, 0, Valid::Holes, Segments::Shared},
+    {"SharedWindow", 2, 4, 2, 135, 135, 64, 64, true, 50, Valid::All, Segments::Shared},
+    {"SharedBidirectional", 2, 4, 2, 135, 135, 64, 64, false, 0, Valid::All, Segments::Shared},
+    {"SharedTwoPrompts", 2, 6, 2, 600, 600, 64, 64, true, 0, Valid::All, Segments::Shared},
+    {"SharedTwoPromptsPadded", 2, 1, 1, 640, 640, 16, 80, true, 0, Valid::RightPadded, Segments::Shared},
+    {"SharedHeadsFirst", 1, 9, 3, 600, 600, 13, 7, true, 0, Valid::All, Segments::Shared, 0, true},
+    {"SharedManyBlocks", 1, 2, 1, 1400, 1400, 16, 16, true, 0, Valid::All, Segments::Shared},
+    {"ParentBehind", 2, 4, 2, 600, 600, 32, 32, false, 0, Valid::All, Segments::Swapped},
+    {"ParentBehindPadded", 2, 4, 2, 135, 135, 64, 64, false, 0, Valid::LeftPadded, Segments::Swapped},
+    {"ParentBehindCausal", 2, 4, 2, 135, 135, 64, 64, true, 0, Valid::All, Segments::Swapped},
+    {"SharedInterleaved", 2, 4, 2, 65, 65, 64, 64, false, 0, Valid::All, Segments::SharedInterleaved},
+    {"SharedInterleavedHoles", 2, 4, 2, 135, 135, 64, 64, true, 40, Valid::Holes, Segments::SharedInterleaved},
     {"Softcap", 2, 4, 2, 65, 65, 64, 64, true, 0, Valid::All, Segments::None, 2},
     {"SoftcapPackedWindow", 2, 4, 2, 65, 65, 64, 64, true, 9, Valid::RightPadded, Segments::Packed, 30},
     {"MoreKeys", 2, 4, 2, 17, 80, 64, 64},
@@ -218,6 +288,17 @@ const Case cases[] = {
     {"NoQueries", 1, 2, 1, 0, 5, 16, 16},
     {"NoSequences", 0, 2, 1, 5, 5, 16, 16},
 };
+
+/// The cases above that may have segments and have none, with shared prompts.
+std::vector<Case> casesWithSharedPrompts() {
+  std::vector<Case> shared;
+  for (Case c : cases)
+    if (c.queries == c.keys && c.segments == Segments::None) {
+      c.segments = Segments::Shared;
+      shared.push_back(c);
+    }
+  return shared;
+}
 
 class Attention : public testing::TestWithParam<Case> {};
 
@@ -242,6 +323,8 @@ TEST_P(Attention, DoesNotDependOnTheCut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Attention, testing::ValuesIn(cases),
+                         [](const auto &info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(SharedPrompts, Attention, testing::ValuesIn(casesWithSharedPrompts()),
                          [](const auto &info) { return std::string(info.param.name); });
 
 void runItems(Problem &p, const VectorFunctions &set) {
@@ -273,7 +356,7 @@ TEST_P(Attention, AgreesOnEveryInstructionSet) {
 // Tests the reference's gradient against differences: only the loops' formula is in doubt, so that one small case with
 // everything in it is enough.
 TEST(AttentionReference, GradientIsTheSlopeOfTheForward) {
-  Problem p(Case{"", 1, 2, 1, 6, 6, 4, 3, true, 4, Valid::Holes, Segments::Interleaved, 1.5f});
+  Problem p(Case{"", 1, 2, 1, 6, 6, 4, 3, true, 4, Valid::Holes, Segments::SharedInterleaved, 1.5f});
   p.reference();
   auto loss = [&] {
     Problem moved = p;
@@ -314,6 +397,25 @@ TEST(AttentionValues, NotFiniteNumbersStayWhereTheyBelong) {
   dirty.runAll();
   EXPECT_TRUE(std::isnan(dirty.o.values[static_cast<size_t>(2 * dirty.o.strides.position)]));
   EXPECT_FALSE(std::isnan(dirty.o.values[static_cast<size_t>(3 * dirty.o.strides.position)]));
+}
+
+// Tests that a completion does not even touch the keys between its prompt and itself: NaN there leaves every bit of its
+// outputs and gradients as it was, beginning with the first six rows (one product) that all belong to it.
+TEST(AttentionValues, KeysBetweenPromptAndCompletionAreSkipped) {
+  constexpr int64_t prompt = 21, begin = prompt + 9 + 1 + 70, end = begin + 33, first = (begin + 5) / 6 * 6;
+  Case c{"", 1, 1, 1, end, end, 16, 16, true, 0, Valid::All, Segments::Shared};
+  Problem clean(c), dirty(c);
+  for (int64_t j = roundUp(prompt, attentionVector); j < begin / attentionVector * attentionVector; ++j)
+    for (Array *array : {&dirty.k, &dirty.v})
+      std::fill_n(array->values.data() + j * array->strides.position, 16, std::nanf(""));
+  clean.runAll();
+  dirty.runAll();
+  for (int64_t i = first; i < end; ++i)
+    for (auto [a, b] : {std::pair(&dirty.o, &clean.o), std::pair(&dirty.dq, &clean.dq)})
+      for (int64_t d = 0; d < 16; ++d) {
+        auto at = static_cast<size_t>(i * a->strides.position + d);
+        ASSERT_EQ(a->values[at], b->values[at]) << i;
+      }
 }
 
 // Tests scores far beyond the range of exp.

@@ -15,6 +15,7 @@ struct Allowed {
   bool causal;
   int64_t window;
   const int64_t *valid, *segments;
+  int64_t segmentRows; ///< 2: the second names what each query reads besides its own segment
   int64_t S, T;
   bool operator()(int64_t b, int64_t i, int64_t j) const {
     int64_t position = i + T - S;
@@ -24,7 +25,10 @@ struct Allowed {
       return false;
     if (valid && !valid[b * T + j])
       return false;
-    return !segments || segments[b * T + i] == segments[b * T + j];
+    if (!segments)
+      return true;
+    const int64_t *own = segments + b * segmentRows * T, *other = own + (segmentRows - 1) * T;
+    return own[j] == own[i] || own[j] == other[i];
   }
 };
 
@@ -41,6 +45,7 @@ template <typename Op> struct Form {
                 static_cast<int64_t>(op.getWindow()),
                 valid ? valid->i().data() : nullptr,
                 segments ? segments->i().data() : nullptr,
+                segments && segments->shape().size() == 3 ? 2 : 1,
                 S,
                 T} {}
   /// Calls f(b, row, kv, i) for every query: its row of q, and the first row of its key head.

@@ -16,6 +16,21 @@ struct Sizes {
   std::array<int64_t, 5> scores() const { return {B, G, R, S, T}; }
 };
 
+/// Whether the segment ids let query i read key j, as [B, G, R, S, T]; `segments` is [B, T] or [B, 2, T].
+Value buildSegmentMask(Build &b, Value segments, const Sizes &n) {
+  auto scores = n.scores();
+  bool twoRows = typeOf(segments).getRank() == 3;
+  auto rowOfIds = [&](int64_t row) {
+    return twoRows ? b.reshape(b.sliceAxis(segments, 1, row, 1), {n.B, n.T}) : segments;
+  };
+  Value key = b.broadcast(rowOfIds(0), scores, {0, 4});
+  auto isReadBy = [&](Value queries) {
+    return b.compare(arith::CmpIPredicate::eq, b.broadcast(queries, scores, {0, 3}), key);
+  };
+  Value own = isReadBy(rowOfIds(0));
+  return twoRows ? b.logicalOr(own, isReadBy(rowOfIds(1))) : own;
+}
+
 } // namespace
 
 Value buildAttentionMask(Build &b, AttentionOp op) {
@@ -46,8 +61,7 @@ Value buildAttentionMask(Build &b, AttentionOp op) {
   if (op.getKeyValid())
     require(b.broadcast(op.getKeyValid(), scores, {0, 4}));
   if (Value segments = op.getSegments())
-    require(b.compare(arith::CmpIPredicate::eq, b.broadcast(segments, scores, {0, 3}),
-                      b.broadcast(segments, scores, {0, 4})));
+    require(buildSegmentMask(b, segments, n));
   return mask;
 }
 

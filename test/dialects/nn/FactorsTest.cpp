@@ -267,6 +267,11 @@ const Case cases[] = {
      "tensor<2x4x3x8xf32>",
      "(a bc d e) (a b f e) (a b f g) (a f) (a f) (a bc d f) -> (a bc d g) (a bc d) | a=2 b=1 c=4 d=3 e=8M f=3M g=8",
      (2 * 4 * 3 * 3) * (8 + 8), -1, Attention},
+    {"attention_two_rows_of_segments", "%q: tensor<2x4x3x8xf32>, %k: tensor<2x1x3x8xf32>, %s: tensor<2x2x3xi64>",
+     "%y, %lse = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<2x4x3x8xf32>, tensor<2x1x3x8xf32>, "
+     "tensor<2x1x3x8xf32>, tensor<2x2x3xi64>) -> tensor<2x4x3x8xf32>",
+     "(a bc d e) (a b f e) (a b f g) (a h f) -> (a bc d g) (a bc d) | a=2 b=1 c=4 d=3 e=8M f=3M g=8 h=2M", -1, -1,
+     Attention},
     {"attention_bias_alone", "%q: tensor<1x2x3x8xf32>, %b: tensor<1x2x3x3xf32>",
      "%y, %lse = nn.attention %q, %q, %q bias %b {scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, "
      "tensor<1x2x3x8xf32>, tensor<1x2x3x3xf32>) -> tensor<1x2x3x8xf32>",
@@ -282,6 +287,14 @@ const Case cases[] = {
      "(a bc d e) (a b f e) (a b f g) (a bc d g) (a bc d) (a bc d g) (a f) -> (a bc d e) (a b f e) (a b f g) | a=2 b=2 "
      "c=2M d=3M e=8M f=5M g=7",
      2 * (2 * 4 * 3 * 5) * (3 * 8 + 2 * 7), -1, Attention},
+    {"attention_gradient_two_rows_of_segments",
+     "%q: tensor<2x4x3x8xf32>, %k: tensor<2x2x3x8xf32>, %n: tensor<2x4x3xf32>, %s: tensor<2x2x3xi64>",
+     "%y, %dk, %dv = nn.attention_gradient %q, %k, %k, %q, %n, %q segments %s {scale = 1.0 : f64} : "
+     "tensor<2x4x3x8xf32>, tensor<2x2x3x8xf32>, tensor<2x2x3x8xf32>, tensor<2x4x3x8xf32> segments tensor<2x2x3xi64>",
+     "(a bc d e) (a b f e) (a b f g) (a bc d g) (a bc d) (a bc d g) (a h f) -> (a bc d e) (a b f e) (a b f g) | a=2 "
+     "b=2 "
+     "c=2M d=3M e=8M f=3M g=8 h=2M",
+     -1, -1, Attention},
 
     // rl.
     {"token_logprobs", "%z: tensor<2x3x50xf32>, %y: tensor<2x3xi64>",

@@ -226,6 +226,16 @@ const Case cases[] = {
      "(tensor<2x2x4x2xf64>, tensor<2x1x4x2xf64>, tensor<2x1x4x2xf64>, tensor<2x4xi1>, tensor<2x4xi64>, "
      "tensor<2x2x4x4xf64>) -> tensor<2x2x4x2xf64>",
      "tensor<2x2x4x2xf64>"},
+    {"attention_shared_segments", "%q: tensor<2x2x5x2xf64>, %k: tensor<2x1x5x2xf64>, %v: tensor<2x1x5x2xf64>",
+     "%s = arith.constant dense<[[[1, 1, 2, 3, 3], [1, 1, 1, 1, 1]], [[4, 5, 6, 6, 4], [4, 4, 4, 5, 9]]]> : "
+     "tensor<2x2x5xi64> "
+     "%y, %lse = nn.attention %q, %k, %v segments %s {scale = 0.7 : f64, causal} : (tensor<2x2x5x2xf64>, "
+     "tensor<2x1x5x2xf64>, tensor<2x1x5x2xf64>, tensor<2x2x5xi64>) -> tensor<2x2x5x2xf64>",
+     "tensor<2x2x5x2xf64>"},
+    {"attention_shared_segments_bias", "%q: tensor<1x2x4x2xf64>, %s: tensor<1x2x4xi64>, %b: tensor<1x2x4x4xf64>",
+     "%y, %lse = nn.attention %q, %q, %q segments %s bias %b {scale = 0.7 : f64} : (tensor<1x2x4x2xf64>, "
+     "tensor<1x2x4x2xf64>, tensor<1x2x4x2xf64>, tensor<1x2x4xi64>, tensor<1x2x4x4xf64>) -> tensor<1x2x4x2xf64>",
+     "tensor<1x2x4x2xf64>"},
     {"attention_window_both_sides", "%q: tensor<1x1x4x2xf64>, %k: tensor<1x1x5x2xf64>, %v: tensor<1x1x5x2xf64>",
      "%y, %lse = nn.attention %q, %k, %v {scale = 1.0 : f64, window = 2 : i64} : (tensor<1x1x4x2xf64>, "
      "tensor<1x1x5x2xf64>, "

@@ -710,15 +710,23 @@ func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %m: tensor<1x3xi1
 // -----
 // attention 1: segments
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %s: tensor<1x4xi64>) {
-  // expected-error @+1 {{segments must have shape [1, 3], got [1, 4]}}
+  // expected-error @+1 {{segments must have shape [1, 3] or [1, 2, 3], got [1, 4]}}
   %o, %lse = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x4xi64>) -> tensor<1x4x3x8xf32>
+  return
+}
+
+// -----
+// attention 1: at most one segment besides the own
+func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %s: tensor<1x3x3xi64>) {
+  // expected-error @+1 {{segments must have shape [1, 3] or [1, 2, 3], got [1, 3, 3]}}
+  %o, %lse = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3x3xi64>) -> tensor<1x4x3x8xf32>
   return
 }
 
 // -----
 // attention 1: segments need as many queries as keys
 func.func @f(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x5x8xf32>, %s: tensor<1x5xi64>) {
-  // expected-error @+1 {{segments must have shape [1, 3], got [1, 5]}}
+  // expected-error @+1 {{segments must have shape [1, 3] or [1, 2, 3], got [1, 5]}}
   %o, %lse = nn.attention %q, %k, %k segments %s {scale = 1.0 : f64} : (tensor<1x4x3x8xf32>, tensor<1x2x5x8xf32>, tensor<1x2x5x8xf32>, tensor<1x5xi64>) -> tensor<1x4x3x8xf32>
   return
 }

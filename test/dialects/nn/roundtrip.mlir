@@ -165,9 +165,9 @@ func.func @attention_gradient(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, 
 }
 
 // CHECK-LABEL: @attention_gradient_everything
-// CHECK: nn.attention_gradient {{.*}} valid %{{.*}} segments %{{.*}} {scale = 1.000000e+00 : f64, window = 2 : i64} : {{.*}}, tensor<1x3xi1>, segments tensor<1x3xi64>
+// CHECK: nn.attention_gradient {{.*}} valid %{{.*}} segments %{{.*}} {scale = 1.000000e+00 : f64, window = 2 : i64} : {{.*}}, tensor<1x3xi1> segments tensor<1x3xi64>
 func.func @attention_gradient_everything(%q: tensor<1x2x3x8xf32>, %n: tensor<1x2x3xf32>, %m: tensor<1x3xi1>, %s: tensor<1x3xi64>) {
-  %dq, %dk, %dv = nn.attention_gradient %q, %q, %q, %q, %n, %q valid %m segments %s {scale = 1.0 : f64, window = 2 : i64} : tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>, segments tensor<1x3xi64>
+  %dq, %dk, %dv = nn.attention_gradient %q, %q, %q, %q, %n, %q valid %m segments %s {scale = 1.0 : f64, window = 2 : i64} : tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1> segments tensor<1x3xi64>
   return
 }
 
@@ -289,6 +289,15 @@ func.func @attention_plain(%q: tensor<1x2x3x8xf32>, %k: tensor<1x2x5x8xf32>, %v:
 // CHECK: nn.attention %{{.*}}, %{{.*}}, %{{.*}} valid %{{.*}} segments %{{.*}} bias %{{.*}} {causal, scale = 5.000000e-01 : f64, softcap = 3.000000e+01 : f64, window = 4 : i64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>, tensor<1x3xi32>, tensor<1x4x3x3xf32>) -> tensor<1x4x3x8xf32>
 func.func @attention_everything(%q: tensor<1x4x3x8xf32>, %k: tensor<1x2x3x8xf32>, %m: tensor<1x3xi1>, %s: tensor<1x3xi32>, %b: tensor<1x4x3x3xf32>) {
   %o, %lse = nn.attention %q, %k, %k valid %m segments %s bias %b {causal, scale = 5.000000e-01 : f64, softcap = 3.000000e+01 : f64, window = 4 : i64} : (tensor<1x4x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x3xi1>, tensor<1x3xi32>, tensor<1x4x3x3xf32>) -> tensor<1x4x3x8xf32>
+  return
+}
+
+// CHECK-LABEL: @attention_two_rows_of_segments
+// CHECK: nn.attention %{{.*}}, %{{.*}}, %{{.*}} segments %{{.*}} {causal, scale = 1.000000e+00 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3xi64>) -> tensor<1x2x3x8xf32>
+// CHECK: nn.attention_gradient {{.*}} segments %{{.*}} {causal, scale = 1.000000e+00 : f64} : {{.*}} segments tensor<1x2x3xi64>
+func.func @attention_two_rows_of_segments(%q: tensor<1x2x3x8xf32>, %s: tensor<1x2x3xi64>) {
+  %o, %lse = nn.attention %q, %q, %q segments %s {causal, scale = 1.0 : f64} : (tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3xi64>) -> tensor<1x2x3x8xf32>
+  %dq, %dk, %dv = nn.attention_gradient %q, %q, %q, %o, %lse, %q segments %s {causal, scale = 1.0 : f64} : tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32>, tensor<1x2x3x8xf32> segments tensor<1x2x3xi64>
   return
 }
 

@@ -237,6 +237,22 @@ const FloatCase floats[] = {
      "tensor<1x1x3x1xf64>",
      {1, 2, 4},
      {1, 3, 3}},
+    {"attention_shared_segments", // a prompt, two completions, a prompt; the last query reads an id that no key has
+     "%s = arith.constant dense<[[[1, 2, 3, 3, 4, 5], [1, 1, 1, 1, 4, 9]]]> : tensor<1x2x6xi64> "
+     "%k = nn.reshape %x : tensor<6xf64> -> tensor<1x1x6x1xf64> %y, %lse = nn.attention %k, %k, %k segments %s "
+     "{causal, scale = 0.0 : f64} : (tensor<1x1x6x1xf64>, tensor<1x1x6x1xf64>, tensor<1x1x6x1xf64>, "
+     "tensor<1x2x6xi64>) -> tensor<1x1x6x1xf64>",
+     "tensor<1x1x6x1xf64>",
+     {1, 3, 5, 9, 7, 8},
+     {1, 2, 3, 5, 7, 8}},
+    {"attention_shared_segments_of_the_next_sequence",
+     "%s = arith.constant dense<[[[1, 1], [1, 1]], [[1, 2], [2, 2]]]> : tensor<2x2x2xi64> "
+     "%k = nn.reshape %x : tensor<4xf64> -> tensor<2x1x2x1xf64> %y, %lse = nn.attention %k, %k, %k segments %s "
+     "{scale = 0.0 : f64} : (tensor<2x1x2x1xf64>, tensor<2x1x2x1xf64>, tensor<2x1x2x1xf64>, tensor<2x2x2xi64>) -> "
+     "tensor<2x1x2x1xf64>",
+     "tensor<2x1x2x1xf64>",
+     {1, 3, 5, 9},
+     {2, 2, 7, 9}},
     {"attention_nan_is_not_hidden",
      "%k = nn.reshape %x : tensor<1xf64> -> tensor<1x1x1x1xf64> %v = arith.constant dense<1.0> : "
      "tensor<1x1x1x1xf64> %y, %lse = nn.attention %k, %k, %v {scale = 1.0 : f64} : (tensor<1x1x1x1xf64>, "

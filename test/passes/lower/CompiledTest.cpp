@@ -210,6 +210,22 @@ const Case cases[] = {
         %dq, %dk, %dv = nn.attention_gradient %q, %q, %q, %o, %n, %g {scale = 0.5 : f64, causal} : tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>
         %y = nn.concat %dq, %dk, %dv axis = 1 : tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32> -> tensor<2x6x5x4xf32> return %y : tensor<2x6x5x4xf32>)",
      0},
+    {"attention_shared_segments",
+     R"((%q: tensor<1x4x9x4xf32> {rl.name = "q"}, %k: tensor<1x2x9x4xf32> {rl.name = "k"}, %s: tensor<1x2x9xi64> {rl.name = "s"}) -> (tensor<1x4x9x4xf32> {rl.name = "y"}))",
+     R"(%o, %lse = nn.attention %q, %k, %k segments %s {scale = 0.5 : f64, causal} : (tensor<1x4x9x4xf32>, tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32>, tensor<1x2x9xi64>) -> tensor<1x4x9x4xf32>
+        return %o : tensor<1x4x9x4xf32>)",
+     0},
+    {"attention_gradients_shared_segments",
+     R"((%q: tensor<1x2x9x4xf32> {rl.name = "q"}, %g: tensor<1x2x9x4xf32> {rl.name = "g"}, %s: tensor<1x2x9xi64> {rl.name = "s"}) -> (tensor<1x6x9x4xf32> {rl.name = "y"}))",
+     R"(%o, %n = nn.attention %q, %q, %q segments %s {scale = 0.5 : f64} : (tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32>, tensor<1x2x9xi64>) -> tensor<1x2x9x4xf32>
+        %dq, %dk, %dv = nn.attention_gradient %q, %q, %q, %o, %n, %g segments %s {scale = 0.5 : f64} : tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32> segments tensor<1x2x9xi64>
+        %y = nn.concat %dq, %dk, %dv axis = 1 : tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32>, tensor<1x2x9x4xf32> -> tensor<1x6x9x4xf32> return %y : tensor<1x6x9x4xf32>)",
+     0},
+    {"attention_shared_segments_bias", // decomposed
+     R"((%q: tensor<2x2x5x4xf32> {rl.name = "q"}, %s: tensor<2x2x5xi64> {rl.name = "s"}, %b: tensor<2x2x5x5xf32> {rl.name = "b"}) -> (tensor<2x2x5x4xf32> {rl.name = "y"}))",
+     R"(%o, %lse = nn.attention %q, %q, %q segments %s bias %b {scale = 0.5 : f64, causal} : (tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5x4xf32>, tensor<2x2x5xi64>, tensor<2x2x5x5xf32>) -> tensor<2x2x5x4xf32>
+        return %o : tensor<2x2x5x4xf32>)",
+     0},
     {"rope",
      R"((%x: tensor<2x3x5x8xf32> {rl.name = "x"}, %c: tensor<5x4xf32> {rl.name = "c"}, %s: tensor<5x4xf32> {rl.name = "s"}) -> (tensor<2x3x5x8xf32> {rl.name = "y"}))",
      R"(%cb = nn.broadcast %c dims = [2, 3] : tensor<5x4xf32> -> tensor<2x3x5x4xf32> %sb = nn.broadcast %s dims = [2, 3] : tensor<5x4xf32> -> tensor<2x3x5x4xf32>
@@ -320,8 +336,7 @@ const Case cases[] = {
         return %y, %z : tensor<3x8xf32>, tensor<3x8xf32>)",
      1},
     {"constant_result",
-     R"((%x: tensor<4xf32> {rl.name = "x"}) -> (tensor<4xf32> {rl.name = "y"}, tensor<2xf32> {rl.name = "z"}))",
-     R"(%a = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32> %b = arith.addf %a, %x : tensor<4xf32> %c = arith.constant dense<5.0> : tensor<2xf32> return %b, %c : tensor<4xf32>, tensor<2xf32>)",
+     R"((%x: tensor<4xf32> {rl.name = "x"}) -> (tensor<4xf32> {rl.name = "y"}, tensor<2xf32> {rl.name = "z"}))", R"(%a = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32> %b = arith.addf %a, %x : tensor<4xf32> %c = arith.constant dense<5.0> : tensor<2xf32> return %b, %c : tensor<4xf32>, tensor<2xf32>)",
      0},
 };
 

@@ -443,7 +443,7 @@ struct Attend {
 
   void reference() {
     kernels::AttentionShape shape{2, 4, 2, 128, 128, 16, 16, true, 100, false, 0.25f, 5};
-    kernels::AttentionMasks masks{valid.data(), segments.data(), 8};
+    kernels::AttentionMasks masks{valid.data(), segments.data(), 8, 1};
     kernels::HeadStrides wide{128 * 64, 16, 64}, narrow{128 * 32, 16, 32};
     kernels::HeadsIn qIn{q.data(), wide}, kIn{k.data(), narrow}, vIn{v.data(), narrow};
     kernels::attentionForwardReference({shape, masks, qIn, kIn, vIn, {o.data(), wide}, lse.data()});

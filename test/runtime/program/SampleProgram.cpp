@@ -275,7 +275,7 @@ ProgramT attentionProgram() {
   auto read = [&](unsigned index) { return b.all(index, Access::Read); };
   auto write = [&](unsigned index) { return b.all(index, Access::Write); };
   // Sizes, causal, window, masks, then strides: q, k, v, o and do, dq, dk, dv.
-  std::vector<int64_t> ints = {2, 4, 2, 128, 128, 16, 16, 1, 100, 1, 8, 0};
+  std::vector<int64_t> ints = {2, 4, 2, 128, 128, 16, 16, 1, 100, 1, 8, 1, 0};
   const std::vector<int64_t> qs = {128 * 64, 16, 64}, ks = {128 * 32, 16, 32};
   auto append = [&](std::initializer_list<std::vector<int64_t>> all) {
     for (const auto &strides : all)

@@ -333,23 +333,27 @@ const Fault attentionFaults[] = {
     {"Window", [](ProgramT &p) { forward(p).ints[8] = -1; }, "impossible numbers"},
     {"KeyValid", [](ProgramT &p) { forward(p).ints[9] = -1; }, "impossible numbers"},
     {"SegmentBytes", [](ProgramT &p) { forward(p).ints[10] = 2; }, "impossible numbers"},
+    {"SegmentRows", [](ProgramT &p) { forward(p).ints[11] = 3; }, "impossible numbers"},
+    {"SegmentsWithoutRows", [](ProgramT &p) { forward(p).ints[11] = 0; }, "impossible numbers"},
+    {"SegmentRowsWithoutSegments", [](ProgramT &p) { forward(p).ints[10] = 0; }, "impossible numbers"},
     {"SegmentsNotSquare", [](ProgramT &p) { forward(p).ints[3] = 64; }, "impossible numbers"},
     {"SkipNotSquare",
      [](ProgramT &p) {
        forward(p).ints[3] = 64;
-       forward(p).ints[10] = 0;
-       forward(p).ints[11] = 1;
+       forward(p).ints[10] = forward(p).ints[11] = 0;
+       forward(p).ints[12] = 1;
      },
      "impossible numbers"},
-    {"NegativeStride", [](ProgramT &p) { forward(p).ints[14] = -64; }, "impossible numbers"},
-    {"HugeStride", [](ProgramT &p) { forward(p).ints[12] = huge; }, "impossible numbers"},
-    {"RowsMeet", [](ProgramT &p) { forward(p).ints[14] = 8; }, "impossible numbers"},
-    {"Repeated", [](ProgramT &p) { forward(p).ints[15] = 0; }, "impossible numbers"},
+    {"NegativeStride", [](ProgramT &p) { forward(p).ints[15] = -64; }, "impossible numbers"},
+    {"HugeStride", [](ProgramT &p) { forward(p).ints[13] = huge; }, "impossible numbers"},
+    {"RowsMeet", [](ProgramT &p) { forward(p).ints[15] = 8; }, "impossible numbers"},
+    {"Repeated", [](ProgramT &p) { forward(p).ints[16] = 0; }, "impossible numbers"},
     {"Scale", [](ProgramT &p) { forward(p).floats[0] = std::numeric_limits<float>::infinity(); }, "impossible numbers"},
     {"Softcap", [](ProgramT &p) { forward(p).floats[1] = -1; }, "impossible numbers"},
-    {"ShortKeys", [](ProgramT &p) { forward(p).ints[15] = 8192; }, "operand 1 of 'attention_forward' is misaligned"},
+    {"ShortKeys", [](ProgramT &p) { forward(p).ints[16] = 8192; }, "operand 1 of 'attention_forward' is misaligned"},
     {"ShortMask", [](ProgramT &p) { setExtent(backward(p).operands[6], 255); }, "operand 6 of 'attention_backward'"},
     {"ShortSegments", [](ProgramT &p) { setExtent(backward(p).operands[7], 8); }, "operand 7 of 'attention_backward'"},
+    {"ShortSecondRowOfSegments", [](ProgramT &p) { backward(p).ints[11] = 2; }, "operand 7 of 'attention_backward'"},
     {"ShortGradient", [](ProgramT &p) { setExtent(backward(p).operands[10], 4); },
      "operand 10 of 'attention_backward'"},
     {"ShortLse", [](ProgramT &p) { setExtent(forward(p).operands[6], 4092); }, "operand 6 of 'attention_forward'"},
@@ -361,7 +365,7 @@ INSTANTIATE_TEST_SUITE_P(HostCall, AttentionVerifier, testing::ValuesIn(attentio
 TEST(AttentionVerifier, AcceptsMasksAndTheirAbsence) {
   EXPECT_EQ(verdict([](ProgramT &) {}, test::attentionProgram()), "ok");
   auto drop = [](ProgramT &p) {
-    forward(p).ints[9] = forward(p).ints[10] = 0;
+    forward(p).ints[9] = forward(p).ints[10] = forward(p).ints[11] = 0;
     for (size_t i : {3, 4}) {
       forward(p).operands[i] = forward(p).operands[0];
       setExtent(forward(p).operands[i], 0);
