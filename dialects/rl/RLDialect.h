@@ -14,6 +14,9 @@ namespace graft::rl {
 /// "grad.model.norm.weight").
 constexpr llvm::StringLiteral nameAttribute = "rl.name";
 
+/// How names of arguments begin that hold a packed row of tokens: "packed.input_ids" (passes/import/Pack.h).
+constexpr llvm::StringLiteral packedPrefix = "packed.";
+
 /// How names of results begin that are gradients: "grad.NAME" of the parameter NAME.
 constexpr llvm::StringLiteral gradientPrefix = "grad.";
 

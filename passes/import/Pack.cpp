@@ -1,12 +1,12 @@
 #include "passes/import/Pack.h"
 
 #include "dialects/nn/Build.h"
+#include "dialects/nn/DimensionFlow.h"
 #include "dialects/rl/RLDialect.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
-#include "llvm/ADT/SmallBitVector.h"
 
 using namespace mlir;
 
@@ -16,59 +16,41 @@ namespace {
 
 //===-- May the row be packed? ------------------------------------------------------------------------------------===//
 
-/// Follows the tokens of the row through the graph, dimension by dimension, by the sharding factors of the operators.
+/// Follows the tokens of the row through the graph.
 class TokenFlow {
 public:
   explicit TokenFlow(func::FuncOp forward) {
     for (BlockArgument argument : forward.getArguments())
-      mark(argument, 1);
+      if (nn::typeOf(argument).getRank() == 2)
+        tokens_.mark(argument, 1);
   }
 
   /// Emits an error where the operator mixes tokens, or takes its place in the row for a position.
   LogicalResult follow(Operation &op) {
     if (auto attention = dyn_cast<nn::AttentionOp>(op))
       return followAttention(attention);
-    bool reads = llvm::any_of(op.getOperands(), [&](Value operand) { return tokens_.contains(operand); });
-    if (!reads)
+    if (llvm::none_of(op.getOperands(), [&](Value operand) { return tokens_.anyMarked(operand); }))
       return success();
     auto shardable = dyn_cast<nn::ShardingRuleOpInterface>(op);
     if (!shardable)
       return op.emitError() << "'" << op.getName() << "' reads tokens, and nothing says that it treats each alone";
     nn::ShardingRule rule = shardable.getShardingRule();
-    llvm::SmallBitVector factors(static_cast<unsigned>(rule.factors.size()));
-    for (auto [operand, dimensions] : llvm::zip(op.getOperands(), rule.operands))
-      for (auto [d, some] : llvm::enumerate(dimensions))
-        if (isToken(operand, d))
-          for (int factor : some)
-            factors.set(static_cast<unsigned>(factor));
+    llvm::SmallBitVector factors = tokens_.factors(&op, rule);
     for (unsigned factor : factors.set_bits())
       if (rule.factors[factor].size > 1 && rule.factors[factor].kind != nn::FactorKind::PassThrough)
         return op.emitError() << "'" << op.getName() << "' mixes the tokens of a row";
     if (failed(followPlaces(op, rule, factors)))
       return failure();
-    for (auto [result, dimensions] : llvm::zip(op.getResults(), rule.results))
-      for (auto [d, some] : llvm::enumerate(dimensions))
-        if (llvm::any_of(some, [&](int factor) { return factors.test(static_cast<unsigned>(factor)); }))
-          mark(result, d);
+    tokens_.markResults(&op, rule, factors);
     return success();
   }
 
 private:
-  bool isToken(Value value, size_t dimension) const {
-    auto it = tokens_.find(value);
-    return it != tokens_.end() && it->second.test(static_cast<unsigned>(dimension));
-  }
-  void mark(Value value, size_t dimension) {
-    llvm::SmallBitVector &marked = tokens_[value];
-    marked.resize(static_cast<unsigned>(nn::typeOf(value).getRank()));
-    marked.set(static_cast<unsigned>(dimension));
-  }
-
   LogicalResult followAttention(nn::AttentionOp op) {
     if (op.getBias())
       return op.emitError() << "attention with a bias cannot be packed: the bias depends on places in the row";
-    mark(op.getResult(), 2);
-    mark(op.getLse(), 2);
+    tokens_.mark(op.getResult(), 2);
+    tokens_.mark(op.getLse(), 2);
     return success();
   }
 
@@ -78,7 +60,7 @@ private:
       for (auto [d, some] : llvm::enumerate(dimensions)) {
         bool along = nn::shapeOf(operand)[d] > 1 &&
                      llvm::any_of(some, [&](int factor) { return factors.test(static_cast<unsigned>(factor)); });
-        if (along && !isToken(operand, d) && !isUniform(operand, static_cast<int64_t>(d)))
+        if (along && !tokens_.isMarked(operand, d) && !isUniform(operand, static_cast<int64_t>(d)))
           return op.emitError() << "'" << op.getName()
                                 << "' depends on a token's place in the row: positions must come from position_ids";
       }
@@ -97,7 +79,7 @@ private:
            llvm::all_of(op->getOperands(), [&](Value operand) { return isUniform(operand, dimension); });
   }
 
-  DenseMap<Value, llvm::SmallBitVector> tokens_; ///< dimensions that count tokens of the row
+  nn::DimensionFlow tokens_;
 };
 
 //===-- Rows of the batch -----------------------------------------------------------------------------------------===//
@@ -225,7 +207,7 @@ FailureOr<PackedForward> packForward(func::FuncOp forward, const PackOptions &op
     if (auto name = forward.getArgAttrOfType<StringAttr>(i, rl::nameAttribute)) {
       if (name == "input_ids")
         ids = nn::typeOf(forward.getArgument(i)).getElementType();
-      forward.setArgAttr(i, rl::nameAttribute, types.getStringAttr(packedPrefix + name.getValue()));
+      forward.setArgAttr(i, rl::nameAttribute, types.getStringAttr(rl::packedPrefix + name.getValue()));
     }
   SmallVector<int64_t> segmentShape = packed.sharesPrompts ? SmallVector<int64_t>{1, 2, row} : SmallVector<int64_t>{1, row};
   Value segments = addArgument(forward, "packed.segment_ids", RankedTensorType::get(segmentShape, i64));

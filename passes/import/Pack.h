@@ -21,9 +21,6 @@ struct PackedForward {
   std::string note; ///< why not, if it was asked for
 };
 
-/// Names of the row's arrays are those of the batch's with this in front: "packed.input_ids".
-constexpr llvm::StringLiteral packedPrefix = "packed.";
-
 /// Requires @forward after the import passes, with `input_ids` [1, T] and one result, logits [1, T, V].
 /// Ensures  arguments `packed.NAME` [1, T] for every NAME before; `packed.segment_ids` [1, T], or [1, 2, T] where prompts
 ///          are shared (nn.attention says what the rows mean); `packed.rows` [B, S]: the place in the row of the batch's

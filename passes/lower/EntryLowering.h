@@ -1,6 +1,7 @@
 // The walk over a function that lowerEntry() makes; private to passes/lower.
 #pragma once
 
+#include "dialects/nn/DimensionFlow.h"
 #include "dialects/nn/NNDialect.h"
 #include "dialects/rl/RLDialect.h"
 #include "passes/lower/EntryBuilder.h"
@@ -27,6 +28,11 @@ private:
     return function_.getResultAttrOfType<mlir::StringAttr>(i, rl::nameAttribute).getValue();
   }
 
+  llvm::StringRef nameOfArgument(mlir::BlockArgument argument) {
+    auto name = function_.getArgAttrOfType<mlir::StringAttr>(argument.getArgNumber(), rl::nameAttribute);
+    return name ? name.getValue() : llvm::StringRef();
+  }
+
   mlir::LogicalResult bindParameters();
   void bindInputs();
   mlir::LogicalResult bindGradients();
@@ -50,6 +56,8 @@ private:
   mlir::LogicalResult emitAttention(nn::AttentionOp op);
   mlir::LogicalResult emitAttention(nn::AttentionGradientOp op);
   void emitProductOf(nn::ContractOp op);
+  void followPlaces();
+  char placeLetter(nn::ContractOp op) const;
   void hostCall(mlir::Operation *op, llvm::StringRef function, std::initializer_list<schema::Operand> operands,
                 std::vector<int64_t> ints);
   schema::Operand denseOperand(mlir::Value value);
@@ -73,6 +81,7 @@ private:
   Grouping grouping_;
   llvm::DenseSet<mlir::Value> accumulated_;  ///< products and scatters that add into a gradient
   llvm::DenseSet<mlir::Operation *> folded_; ///< additions that these make unnecessary
+  nn::DimensionFlow places_;                 ///< dimensions that count places of a packed row
   llvm::DenseSet<int> written_;              ///< gradient buffers that hold something already
   struct Gradient {
     mlir::Value value;

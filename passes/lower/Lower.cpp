@@ -339,6 +339,7 @@ LogicalResult EntryLowering::run() {
   if (failed(bindParameters()))
     return failure();
   bindInputs();
+  followPlaces();
   if (failed(bindGradients()) || failed(emitBlock(block())))
     return failure();
   bindOutputs();

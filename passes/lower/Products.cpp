@@ -213,7 +213,9 @@ void Product::emit(const ProductOptions &options) {
   gemm.accumulate = options.accumulate || (options.afterFirst && out); // then it was copied in
   gemm.after_first = options.afterFirst && !out;
   int64_t m = gemm.m, n = gemm.n, k = gemm.k;
-  schema::ChunkSize chunkSize = chunkSizeOf(options.rowLetter, swap);
+  bool whole = options.placeLetter != 0 && !gemm.batch.empty(); // places not in use are filled matrix by matrix
+  schema::ChunkSize chunkSize =
+      whole ? schema::ChunkSize::None : chunkSizeOf(options.rowLetter ? options.rowLetter : options.placeLetter, swap);
   schema::InstructionT &instruction = entry_.append(std::move(gemm), origin, "gemm");
   instruction.flops = 2 * batches * m * n * k;
   instruction.bytes = 4 * batches * (m * k + k * n + m * n);

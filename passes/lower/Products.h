@@ -13,6 +13,7 @@ struct ProductOptions {
   bool accumulate = false; ///< add to what the result's place holds
   bool afterFirst = false; ///< add from the second pass of the loop around on
   char rowLetter = 0;      ///< the letter that counts rows of the loop's chunk, if any
+  char placeLetter = 0;    ///< outside of loops: the letter that counts places of a packed row, if any
 };
 
 /// Appends the Gemm for an einsum: its letters become batch dimensions, rows, columns and the summed dimension, with

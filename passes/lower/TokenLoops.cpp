@@ -30,7 +30,38 @@ void EntryLowering::emitProductOf(nn::ContractOp op) {
   }
   if (auto rows = op->getAttrOfType<StringAttr>(rl::rowsAttribute))
     options.rowLetter = rows.getValue().front();
+  else if (op->getBlock() == &block())
+    options.placeLetter = placeLetter(op);
   emitProduct(entry_, op, options);
+}
+
+/// Where a packed row's places are counted, in a function that takes one.
+void EntryLowering::followPlaces() {
+  int64_t places = 0;
+  for (BlockArgument argument : block().getArguments())
+    if (nameOfArgument(argument).starts_with(rl::packedPrefix) && nn::typeOf(argument).getRank() == 2 &&
+        nn::shapeOf(argument)[0] == 1) {
+      places_.mark(argument, 1);
+      places = nn::shapeOf(argument)[1];
+    }
+  if (places == 0)
+    return;
+  for (Operation &op : block())
+    places_.follow(&op);
+  int64_t &parts = entry_.entry().parts;
+  for (parts = rl::chunkParts; places % parts != 0; --parts)
+    ;
+}
+
+/// The letter of a product that counts places; 0: none.
+char EntryLowering::placeLetter(nn::ContractOp op) const {
+  auto [left, right] = op.getEquation().split(',');
+  right = right.split('-').first;
+  for (auto [operand, letters] : {std::pair(Value(op.getLhs()), left), std::pair(Value(op.getRhs()), right)})
+    for (auto [d, letter] : llvm::enumerate(letters))
+      if (places_.isMarked(operand, d) && nn::shapeOf(operand)[d] > 1)
+        return letter;
+  return 0;
 }
 
 /// Copies the chunk's rows of an array of all tokens, or back.

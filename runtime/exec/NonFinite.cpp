@@ -89,7 +89,7 @@ Result<std::optional<std::string>> Session::findNonFinite(std::string_view name,
     if (std::string bad = state.nonFiniteBuffer(blocks, entry.inputs()->Get(i)->buffer()); !bad.empty())
       return std::optional("the batch has " + bad);
   std::string found;
-  Status status = state.runSteps(index, [&](size_t number) -> Status {
+  Status status = state.runSteps(index, Use(), [&](size_t number) -> Status {
     const schema::Instruction &instruction = *entry.instructions()->Get(static_cast<unsigned>(number));
     visitBuffers(instruction, [&](uint32_t written, schema::Access access) {
       if (access != schema::Access::Read && found.empty())

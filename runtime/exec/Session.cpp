@@ -113,7 +113,7 @@ Status Session::State::startWorkers() {
       library->useOneThread();
   });
   planner.emplace(library, threads);
-  workers.emplace(Workers{*pool, {}, {}, {}});
+  workers.emplace(Workers{*pool, {}, {}, {}, {}});
   for (int i = 0; i < threads; ++i)
     workers->gemm.push_back(planner->makeWorkspace());
   return Status::ok();
@@ -145,7 +145,7 @@ Status Session::State::prepareEntry(unsigned index, const StepMaker &maker) {
       prepared.steps.push_back({nullptr, maker.makeLoop(*loop)});
       continue;
     }
-    auto step = maker.make(instruction, i < loopEnd ? loop : nullptr);
+    auto step = maker.make(instruction, i < loopEnd ? loop : nullptr, entry.parts());
     if (!step.isOk())
       return step.takeStatus().at("entry '" + escaped(entry.name()->string_view()) + "': instruction " +
                                   std::to_string(i));

@@ -102,7 +102,14 @@ public:
   /// Runs an entry once. Inputs are converted (Convert.h) and must have the exact shape; absent optional ones are
   /// zeros. Outputs that are not asked for are not copied; those asked for must have the program's dtype and shape. All
   /// faults of the arguments are reported at once. Failed if an output named "loss" is not finite, or a step failed.
-  Status run(std::string_view entry, const Inputs &inputs, const Outputs &outputs);
+  /// `use`: how many places of a packed row hold tokens, from the first on; what lies behind them may be left out.
+  struct Use {
+    int64_t places = 0, of = 0; ///< of 0: all
+  };
+  Status run(std::string_view entry, const Inputs &inputs, const Outputs &outputs, Use use);
+  Status run(std::string_view entry, const Inputs &inputs, const Outputs &outputs) {
+    return run(entry, inputs, outputs, Use());
+  }
 
   /// Where a value that is no number (NaN) or infinite (+) appears first when the entry runs: in weights, in an input, or in
   /// what an instruction makes of finite ones. Absent: nowhere; minus infinity counts as finite, as the logarithm of

@@ -112,14 +112,17 @@ Status Session::State::storeOutputs(const schema::Entry &entry, const Outputs &o
   return status;
 }
 
-Status Session::State::runSteps(int index, const std::function<Status(size_t)> &after) {
+Status Session::State::runSteps(int index, Use use, const std::function<Status(size_t)> &after) {
   const schema::Entry &entry = *root().entries()->Get(static_cast<unsigned>(index));
+  // A packed row in whole parts, at least one: the first place is in use.
+  int64_t parts = entry.parts(), part = use.of > 0 ? (use.places * parts + use.of - 1) / use.of : parts;
+  workers->whole = Pass{true, std::clamp<int64_t>(part, 1, parts), parts};
   std::vector<TimedStep> &steps = entries[static_cast<size_t>(index)].steps;
   Status status;
   pool->drive([&] {
     LoopStep *loop = nullptr; // the one that is running
     size_t bodyBegin = 0;
-    workers->pass = Pass();
+    workers->pass = workers->whole;
     for (size_t number = 0; number < steps.size() && status.isOk();) {
       TimedStep &timed = steps[number];
       Clock::time_point start = options.profiling ? Clock::now() : Clock::time_point();
@@ -142,17 +145,19 @@ Status Session::State::runSteps(int index, const std::function<Status(size_t)> &
             escaped(textOf(entry.instructions()->Get(static_cast<unsigned>(number))->origin())) + ")");
       ++number;
       if (loop && number == bodyBegin + loop->body()) {
-        if (loop->next(workers->pass))
+        if (loop->next(workers->pass)) {
           number = bodyBegin;
-        else
+        } else {
           loop = nullptr;
+          workers->pass = workers->whole;
+        }
       }
     }
   });
   return status;
 }
 
-Status Session::run(std::string_view name, const Inputs &inputs, const Outputs &outputs) {
+Status Session::run(std::string_view name, const Inputs &inputs, const Outputs &outputs, Use use) {
   GRAFT_ASSIGN_OR_RETURN(int index, state_->findEntry(name));
   const schema::Entry &entry = *state_->root().entries()->Get(static_cast<unsigned>(index));
   std::string place = "entry '" + escaped(name) + "'";
@@ -160,7 +165,7 @@ Status Session::run(std::string_view name, const Inputs &inputs, const Outputs &
   if (status.isOk())
     status = state_->loadInputs(entry, inputs);
   if (status.isOk())
-    status = state_->runSteps(index);
+    status = state_->runSteps(index, use);
   if (status.isOk())
     status = state_->storeOutputs(entry, outputs);
   return std::move(status).at(place);

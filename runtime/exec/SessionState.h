@@ -77,7 +77,7 @@ struct Session::State {
   Status loadInputs(const schema::Entry &entry, const Inputs &inputs);
   Status storeOutputs(const schema::Entry &entry, const Outputs &outputs) const;
   /// `after` is called after each instruction with its number, in every pass of a loop; an error ends the run.
-  Status runSteps(int entry, const std::function<Status(size_t)> &after = {});
+  Status runSteps(int entry, Use use, const std::function<Status(size_t)> &after = {});
   /// What is not finite in weights, or in a transient or gradient buffer; empty: nothing (NonFinite.cpp).
   std::string nonFiniteWeights() const;
   std::string nonFiniteBuffer(const Blocks &blocks, uint32_t index) const;

@@ -281,6 +281,7 @@ struct StepRunner::Part {
   int64_t row = 0, rows = 0; ///< of the batch
   Batch own;                 ///< packed: the batch with the arrays of a packed row
   std::vector<bool> holds;   ///< packed: the sequences that the row holds
+  Session::Use use;          ///< packed: the places in use
 };
 
 Result<std::vector<std::unique_ptr<StepRunner::Part>>> StepRunner::partsOf(const Batch &batch, Extent &extent) const {
@@ -292,14 +293,14 @@ Result<std::vector<std::unique_ptr<StepRunner::Part>>> StepRunner::partsOf(const
   if (settings_.packed == 0) {
     int64_t rows = settings_.sequences / settings_.microBatches;
     for (int64_t row = 0; row < batch.sequences; row += rows)
-      parts.push_back(std::make_unique<Part>(Part{&batch, row, rows, {}, {}}));
+      parts.push_back(std::make_unique<Part>(Part{&batch, row, rows, {}, {}, {}}));
     extent.computed = extent.given;
     extent.places = batch.sequences * batch.tokens;
     return parts;
   }
   GRAFT_ASSIGN_OR_RETURN(std::vector<PackedRow> packed, packBatch(batch, {settings_.packed, settings_.sharePrompts}));
   for (PackedRow &row : packed) {
-    auto part = std::make_unique<Part>(Part{nullptr, 0, batch.sequences, batch, std::move(row.holds)});
+    auto part = std::make_unique<Part>(Part{nullptr, 0, batch.sequences, batch, std::move(row.holds), {row.places, settings_.packed}});
     for (BatchArray &array : row.arrays)
       setArray(part->own, std::move(array));
     for (BatchArray &array : part->own.arrays)
@@ -351,7 +352,7 @@ Result<std::vector<float>> StepRunner::logprobs(const Batch &batch) {
     EntryInputs inputs(bindings, *part->batch, denominators);
     GRAFT_RETURN_IF_ERROR(inputs.fill(part->row, part->rows));
     Outputs outputs = {{"logprobs", target.array(part->row, part->rows, settings_.packed > 0)}};
-    GRAFT_RETURN_IF_ERROR(session_.run("logprobs", inputs.get(), outputs));
+    GRAFT_RETURN_IF_ERROR(session_.run("logprobs", inputs.get(), outputs, part->use));
     target.take(part->holds);
   }
   return values;
@@ -380,7 +381,7 @@ Result<StepResult> StepRunner::accumulate(const Batch &batch) {
       outputs[results[i].name] = results[i].name == "logprobs"
                                      ? target.array(part->row, part->rows, settings_.packed > 0)
                                      : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
-    GRAFT_RETURN_IF_ERROR(session_.run(first ? "accumulate" : "accumulate_more", inputs.get(), outputs));
+    GRAFT_RETURN_IF_ERROR(session_.run(first ? "accumulate" : "accumulate_more", inputs.get(), outputs, part->use));
     target.take(part->holds);
     for (size_t i = 0, metric = 0; i < results.size(); ++i) {
       if (results[i].name == "loss")

@@ -54,12 +54,26 @@ private:
   bool small_, shared_;
 };
 
+/// The places of a packed row that a product did not compute, since nobody uses them: gradients are zero there; values are
+/// those of the first place, which is in use, so that whatever is computed of them is as sound as that.
+struct UnusedPlaces {
+  int64_t places, placeStride, width, widthStride; ///< of the product, in elements
+  bool zeros;
+
+  void fill(float *product, int64_t begin, int64_t end) const {
+    for (int64_t place = begin; place < end; ++place)
+      for (int64_t k = 0; k < width; ++k)
+        product[place * placeStride + k * widthStride] = zeros ? 0.0f : product[k * widthStride];
+  }
+};
+
 class GemmStep final : public Step {
 public:
   /// One plan, or one for each number of parts of a chunk; `more` are those of the passes after the first, if they
   /// differ.
-  GemmStep(std::vector<kernels::Gemm> plans, std::vector<kernels::Gemm> more, const float *a, const float *b, float *c)
-      : plans_(std::move(plans)), more_(std::move(more)), a_(a), b_(b), c_(c) {}
+  GemmStep(std::vector<kernels::Gemm> plans, std::vector<kernels::Gemm> more, const float *a, const float *b, float *c,
+           std::optional<UnusedPlaces> unused)
+      : plans_(std::move(plans)), more_(std::move(more)), a_(a), b_(b), c_(c), unused_(unused) {}
   Status run(Workers &workers) const override {
     const auto &plans = workers.pass.first || more_.empty() ? plans_ : more_;
     const kernels::Gemm &gemm = plans[plans.size() == 1 ? 0 : static_cast<size_t>(workers.pass.part) - 1];
@@ -69,6 +83,11 @@ public:
         if (!gemm.run(part, a_, b_, c_, workers.gemm[static_cast<size_t>(worker)].get()))
           good = false;
     });
+    if (unused_ && workers.pass.part < workers.pass.parts) {
+      int64_t begin = unused_->places / workers.pass.parts * workers.pass.part;
+      split(workers, unused_->places - begin, 1, false,
+            [&](int64_t from, int64_t to) { unused_->fill(c_, begin + from, begin + to); });
+    }
     return good ? Status::ok() : Status::error(Code::Failed, "the matrix library reported a failure");
   }
 
@@ -76,6 +95,7 @@ private:
   std::vector<kernels::Gemm> plans_, more_;
   const float *a_, *b_;
   float *c_;
+  std::optional<UnusedPlaces> unused_;
 };
 
 class CopyStep final : public Step {
@@ -185,8 +205,9 @@ private:
 /// Makes the step of each kind of instruction.
 class Maker {
 public:
-  Maker(const StepMaker &maker, const schema::Instruction &instruction, const schema::RowLoop *loop)
-      : maker_(maker), chunkSize_(instruction.chunk_size()), parts_(loop ? loop->parts() : 1) {}
+  Maker(const StepMaker &maker, const schema::Instruction &instruction, const schema::RowLoop *loop, int64_t parts)
+      : maker_(maker), chunkSize_(instruction.chunk_size()), parts_(loop ? loop->parts() : parts), inLoop_(loop),
+        backward_(instruction.phase() == schema::Phase::Backward) {}
 
   Result<std::unique_ptr<Step>> kernel(const schema::KernelCall &call) const {
     std::string_view symbol = maker_.program.kernels()->Get(call.kernel())->symbol()->string_view();
@@ -215,8 +236,19 @@ public:
       shape.accumulate = true;
       more = plansOf(shape);
     }
-    return own(
-        std::make_unique<GemmStep>(std::move(plans), std::move(more), at(*gemm.a()), at(*gemm.b()), at(*gemm.c())));
+    return own(std::make_unique<GemmStep>(std::move(plans), std::move(more), at(*gemm.a()), at(*gemm.b()),
+                                          at(*gemm.c()), unusedPlaces(gemm)));
+  }
+
+  /// What a product leaves undone of a packed row.
+  std::optional<UnusedPlaces> unusedPlaces(const schema::Gemm &gemm) const {
+    const schema::MatrixOperand &c = *gemm.c();
+    bool cut = !inLoop_ && !gemm.accumulate() && parts_ > 1;
+    if (cut && chunkSize_ == schema::ChunkSize::M)
+      return UnusedPlaces{gemm.m(), c.row_stride(), gemm.n(), c.column_stride(), backward_};
+    if (cut && chunkSize_ == schema::ChunkSize::N)
+      return UnusedPlaces{gemm.n(), c.column_stride(), gemm.m(), c.row_stride(), backward_};
+    return std::nullopt;
   }
 
   Result<std::unique_ptr<Step>> copy(const schema::Copy &copy) const {
@@ -276,6 +308,7 @@ private:
   const StepMaker &maker_;
   schema::ChunkSize chunkSize_;
   int64_t parts_;
+  bool inLoop_, backward_;
 };
 } // namespace
 
@@ -287,7 +320,6 @@ void LoopStep::begin(Pass &pass) {
 
 bool LoopStep::next(Pass &pass) {
   if (std::find_if(mask_ + next_, mask_ + rows_, [](uint8_t selected) { return selected != 0; }) == mask_ + rows_) {
-    pass = Pass();
     return false;
   }
   pass.first = false;
@@ -315,9 +347,9 @@ LoopStep StepMaker::makeLoop(const schema::RowLoop &loop) const {
   return {address(*loop.mask()), reinterpret_cast<int64_t *>(address(*loop.indices())), loop};
 }
 
-Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruction,
-                                              const schema::RowLoop *loop) const {
-  Maker maker(*this, instruction, loop);
+Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruction, const schema::RowLoop *loop,
+                                              int64_t parts) const {
+  Maker maker(*this, instruction, loop, parts);
   switch (instruction.operation_type()) {
   case schema::Operation::KernelCall:
     return maker.kernel(*instruction.operation_as_KernelCall());

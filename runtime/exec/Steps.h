@@ -26,10 +26,10 @@ struct Blocks {
   uint8_t *address(const schema::Buffer &buffer) const;
 };
 
-/// The pass of a RowLoop that is running; outside of one, the only and whole one.
+/// The pass of a RowLoop that is running; outside of one, the only one.
 struct Pass {
   bool first = true;
-  int64_t part = 1, parts = 1; ///< the share of the chunk that has rows
+  int64_t part = 1, parts = 1; ///< the share of the chunk, or of a packed row, that is in use
 };
 
 /// What steps run on.
@@ -38,6 +38,7 @@ struct Workers {
   std::vector<kernels::GemmWorkspace> gemm; ///< one per worker
   std::vector<HostBlock> scratch;           ///< one per worker, as large as any step's scratchBytes
   Pass pass;
+  Pass whole; ///< what holds outside of loops
 };
 
 class Step {
@@ -58,7 +59,7 @@ public:
 
   size_t body() const { return body_; } ///< number of steps
   void begin(Pass &pass);
-  /// False after the last pass, and `pass` is what it was outside of the loop.
+  /// False after the last pass.
   bool next(Pass &pass);
 
 private:
@@ -78,7 +79,9 @@ struct StepMaker {
   kernels::GemmPlanner &planner;
 
   /// Verify error if the object code lacks a kernel. `loop`: the RowLoop around the instruction, or nullptr.
-  Result<std::unique_ptr<Step>> make(const schema::Instruction &instruction, const schema::RowLoop *loop) const;
+  /// `parts`: those of the entry.
+  Result<std::unique_ptr<Step>> make(const schema::Instruction &instruction, const schema::RowLoop *loop,
+                                     int64_t parts) const;
   LoopStep makeLoop(const schema::RowLoop &loop) const;
   uint8_t *address(unsigned buffer, int64_t byteOffset) const {
     return blocks.address(*program.buffers()->Get(buffer)) + byteOffset;

@@ -36,6 +36,8 @@ public:
         written_(sizeOf(program.buffers()), false), name_(placeOf("entry", index, entry_.name())) {}
 
   void run() {
+    if (entry_.parts() < 1 || entry_.parts() > 64)
+      faults_.verify(name_, "a packed row has an impossible number of parts");
     for (unsigned i = 0; i < sizeOf(program_.buffers()); ++i)
       lends_ |= buffer(i).storage() == schema::Storage::Lent && buffer(i).entry() == index_;
     verifyBindings(entry_.inputs(), "input", -1);
@@ -408,7 +410,9 @@ private:
              : which == schema::ChunkSize::N ? gemm->n()
              : which == schema::ChunkSize::K ? gemm->k()
                                              : std::optional<int64_t>();
-    if (!loop || !size || *size % loop->op->parts() != 0)
+    int64_t parts = loop ? loop->op->parts() : entry_.parts();
+    bool cuttable = loop || (gemm && entry_.parts() > 1 && sizeOf(gemm->batch()) == 0);
+    if (!cuttable || !size || *size % parts != 0)
       fault("says that a size counts rows of a chunk, which it cannot");
   }
 

@@ -82,7 +82,7 @@ def check(program, folder, work, batches):
         vocabulary = json.load(file)["vocab_size"]
     worst = ("", "", 0.0)
     for objective in ("token_mean", "sequence_mean_token_mean", "gspo"):
-        ways = {"rows": "packed = 128\nshare_prompts = false", "shared": "packed = 128\nshare_prompts = false", "several": "packed = 32\nshare_prompts = false"}
+        ways = {"rows": "packed = 128\nshare_prompts = false", "shared": "packed = 128\nshare_prompts = true", "several": "packed = 32\nshare_prompts = true"}
         compile_program(program, work, folder, "padded", objective, "")
         for name, packing in ways.items():
             compile_program(program, work, folder, name, objective, packing)

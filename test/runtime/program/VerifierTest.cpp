@@ -488,6 +488,26 @@ TEST(LentVerifier, AcceptsWhatEndsInTime) {
             verdict([](ProgramT &p) { buffer(p, 1, "d").size = 64; })); // it may lie where 'embed' comes at 6
 }
 
+TEST(Verifier, PartsOfAPackedRow) {
+  auto cut = [](int64_t parts, ChunkSize size) {
+    return [=](ProgramT &p) {
+      p.entries[0]->parts = parts;
+      p.entries[0]->instructions[1]->chunk_size = size; // y [6, 4] = h [6, 3] w
+    };
+  };
+  EXPECT_EQ(verdict(cut(2, ChunkSize::M)), "ok");
+  EXPECT_EQ(verdict(cut(3, ChunkSize::K)), "ok");
+  EXPECT_THAT(verdict(cut(4, ChunkSize::M)), HasSubstr("says that a size counts rows"));
+  EXPECT_THAT(verdict(cut(1, ChunkSize::M)), HasSubstr("says that a size counts rows"));
+  EXPECT_THAT(verdict(cut(0, ChunkSize::None)), HasSubstr("a packed row has an impossible number of parts"));
+  EXPECT_THAT(verdict(cut(65, ChunkSize::None)), HasSubstr("impossible number of parts"));
+  EXPECT_THAT(verdict([](ProgramT &p) { // kernels run in full
+                p.entries[1]->parts = 2;
+                p.entries[1]->instructions[2]->chunk_size = ChunkSize::Units;
+              }),
+              HasSubstr("says that a size counts rows"));
+}
+
 TEST(Verifier, AcceptsTheSample) {
   EXPECT_EQ(verdict([](ProgramT &) {}), "ok");
 }
