@@ -224,8 +224,7 @@ Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe,
   return std::make_unique<EntryPlanner>(accumulate, lowered, addsToGradients(recipe, module));
 }
 
-Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &module,
-                                            const CompileOptions &options) {
+Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &module, const CompileOptions &options) {
   StageEnd recomputeEnd(options, Stage::Recompute);
   LoweredEntries others;
   GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, others));
@@ -294,8 +293,9 @@ Result<BudgetPoint> Compiler::fastestWithin(Candidate &candidate, int64_t budget
   if (failed(lowered))
     return diagnostics.take("lowering");
   StepEstimate estimate = estimateStep(lowered->program, candidate.microBatches);
-  return BudgetPoint{budget,           fitting->has_value(),  candidate.microBatches, chosen->peak, lowered->program.arena_bytes,
-                     estimate.seconds, estimate.againSeconds, estimate.flops};
+  return BudgetPoint{
+      budget,           fitting->has_value(),  candidate.microBatches, chosen->peak, lowered->program.arena_bytes,
+      estimate.seconds, estimate.againSeconds, estimate.flops};
 }
 
 namespace {

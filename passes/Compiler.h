@@ -57,7 +57,7 @@ struct Compilation {
 /// What a program needs and costs under a budget, or under none that fits.
 struct BudgetPoint {
   int64_t budget = 0;
-  bool fits = false;       ///< else the rest speaks of the smallest plan
+  bool fits = false; ///< else the rest speaks of the smallest plan
   int64_t microBatches = 1;
   int64_t deviceBytes = 0; ///< parameters, gradients, optimizer state, constants, arena
   int64_t arenaBytes = 0;
@@ -104,10 +104,10 @@ private:
   Status addObjective(const Recipe &recipe, EntryModule &module);
   Status fuseHeads(EntryModule &module, const CompileOptions &options);
   Result<std::unique_ptr<Candidate>> candidate(Recipe recipe, int64_t microBatches);
-  /// One with the recipe's number of micro-batches; where it leaves that to the compiler, one per number that divides the
-  /// step, up to the first for which `isEnough`.
-  Result<std::vector<std::unique_ptr<Candidate>>>
-  candidates(const Recipe &recipe, const std::function<Result<bool>(Candidate &)> &isEnough);
+  /// One with the recipe's number of micro-batches; where it leaves that to the compiler, one per number that divides
+  /// the step, up to the first for which `isEnough`.
+  Result<std::vector<std::unique_ptr<Candidate>>> candidates(const Recipe &recipe,
+                                                             const std::function<Result<bool>(Candidate &)> &isEnough);
   Result<BudgetPoint> fastestWithin(Candidate &candidate, int64_t budget);
   Result<int64_t> chooseMicroBatches(const Recipe &recipe);
   /// Lowers all entries but @accumulate: a plan for it shares the device with them.

@@ -175,7 +175,8 @@ Status GraphImporter::importOnnx() {
   out_.module = std::move(imported.module);
   out_.notes = std::move(imported.notes);
   if (!weightsThere)
-    out_.notes.insert(out_.notes.begin(), "the weights are not there: name them with model.weights, or bind them when the program runs");
+    out_.notes.insert(out_.notes.begin(),
+                      "the weights are not there: name them with model.weights, or bind them when the program runs");
   GRAFT_ASSIGN_OR_RETURN(InputFile bytes, InputFile::open(recipe_.model.graph.resolved));
   std::string text(bytes.size(), '\0');
   GRAFT_RETURN_IF_ERROR(bytes.read(0, std::as_writable_bytes(std::span(text))));
@@ -207,10 +208,11 @@ Status GraphImporter::checkSignature() {
       continue;
     ids = true;
     if (!type || !type.getElementType().isInteger() || type.getShape() != ArrayRef<int64_t>{batch, width})
-      status.merge(Status::error(Code::Range,
-                                 "input 'input_ids' has shape " + (type ? text(type.getShape()) : "?") +
-                                     ", the recipe asks for " + text({batch, width}),
-                                 place_, "batch.sequences / batch.micro_batches rows of batch.tokens tokens, or one row of batch.packed"));
+      status.merge(Status::error(
+          Code::Range,
+          "input 'input_ids' has shape " + (type ? text(type.getShape()) : "?") + ", the recipe asks for " +
+              text({batch, width}),
+          place_, "batch.sequences / batch.micro_batches rows of batch.tokens tokens, or one row of batch.packed"));
   }
   if (!ids)
     status.merge(Status::error(Code::Graph, "the graph has no input 'input_ids'", place_,

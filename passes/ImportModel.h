@@ -27,12 +27,11 @@ struct ImportedGraph {
   bool sharesPrompts = false;                ///< packed: prompts stand in a row once
 };
 
-/// Reads the graph (.onnx; .mlir, .mlirbc) with batch.sequences / batch.micro_batches rows of batch.tokens tokens, or one
-/// row of batch.packed (then @forward takes packed arrays: passes/import/Pack.h),
-/// opens the weights, binds names (checkpoint name, [model.names], equal external data, tie_word_embeddings), and runs
-/// the import passes. Tied tensors become one parameter. A float tensor of the graph that the checkpoint lacks and that
-/// is not used like a weight becomes a constant, with a note. Errors: those of the readers, everything that can be
-/// found at once.
+/// Reads the graph (.onnx; .mlir, .mlirbc) with batch.sequences / batch.micro_batches rows of batch.tokens tokens, or
+/// one row of batch.packed (then @forward takes packed arrays: passes/import/Pack.h), opens the weights, binds names
+/// (checkpoint name, [model.names], equal external data, tie_word_embeddings), and runs the import passes. Tied tensors
+/// become one parameter. A float tensor of the graph that the checkpoint lacks and that is not used like a weight
+/// becomes a constant, with a note. Errors: those of the readers, everything that can be found at once.
 Result<ImportedGraph> importGraph(const Recipe &recipe, mlir::MLIRContext &context);
 
 } // namespace graft

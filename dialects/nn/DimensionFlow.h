@@ -1,5 +1,5 @@
-// Follows an index, say the tokens of a row, through a graph: which dimensions of which values count it. Read off sharding
-// factors, so that it holds for every operator that has a rule.
+// Follows an index, say the tokens of a row, through a graph: which dimensions of which values count it. Read off
+// sharding factors, so that it holds for every operator that has a rule.
 #pragma once
 
 #include "dialects/nn/NNDialect.h"

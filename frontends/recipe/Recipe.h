@@ -106,11 +106,11 @@ struct Recipe {
   } objective;
 
   struct Batch {
-    int64_t sequences = 0;     ///< required: rows per step, 1 .. 65536
-    int64_t tokens = 0;        ///< required: width of a row, 2 .. 1048576
+    int64_t sequences = 0;         ///< required: rows per step, 1 .. 65536
+    int64_t tokens = 0;            ///< required: width of a row, 2 .. 1048576
     std::optional<int64_t> packed; ///< instead of padded rows: one row of this many tokens; 2 .. 2^30
     bool sharePrompts = true;      ///< packed: a prompt that sequences share is computed once
-    int64_t microBatches = 1;  ///< 1 .. 65536; 0: the compiler chooses ("auto")
+    int64_t microBatches = 1;      ///< 1 .. 65536; 0: the compiler chooses ("auto")
     bool operator==(const Batch &) const = default;
   } batch;
 

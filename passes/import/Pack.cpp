@@ -121,7 +121,8 @@ private:
     auto shape = shapeOf(value);
     Operation *op = value.getDefiningOp();
     if (!shape)
-      return emitError(value.getLoc(), "the rows of the head cannot be led through a value of another shape"), failure();
+      return emitError(value.getLoc(), "the rows of the head cannot be led through a value of another shape"),
+             failure();
     nn::Build build(builder_, value.getLoc());
     auto type = RankedTensorType::get(*shape, nn::typeOf(value).getElementType());
     DenseElementsAttr elements;
@@ -190,8 +191,9 @@ FailureOr<PackedForward> packForward(func::FuncOp forward, const PackOptions &op
     if (auto one = dyn_cast<nn::AttentionOp>(op)) {
       attention.push_back(one);
       if (packed.sharesPrompts && (one.getWindow() > 0 || !one.getCausal()))
-        packed = {false, "prompts are not shared: attention with a window counts places in the row, which are no distances "
-                         "between a shared prompt and its completions"};
+        packed = {false,
+                  "prompts are not shared: attention with a window counts places in the row, which are no distances "
+                  "between a shared prompt and its completions"};
     }
   }
   if (!good)
@@ -209,7 +211,8 @@ FailureOr<PackedForward> packForward(func::FuncOp forward, const PackOptions &op
         ids = nn::typeOf(forward.getArgument(i)).getElementType();
       forward.setArgAttr(i, rl::nameAttribute, types.getStringAttr(rl::packedPrefix + name.getValue()));
     }
-  SmallVector<int64_t> segmentShape = packed.sharesPrompts ? SmallVector<int64_t>{1, 2, row} : SmallVector<int64_t>{1, row};
+  SmallVector<int64_t> segmentShape =
+      packed.sharesPrompts ? SmallVector<int64_t>{1, 2, row} : SmallVector<int64_t>{1, row};
   Value segments = addArgument(forward, "packed.segment_ids", RankedTensorType::get(segmentShape, i64));
   Value rows = addArgument(forward, "packed.rows", RankedTensorType::get({options.sequences, options.tokens}, i64));
   (void)addArgument(forward, "input_ids", RankedTensorType::get({options.sequences, options.tokens}, ids));

@@ -29,8 +29,8 @@ struct Access {
 
 class EntryBuilder {
 public:
-  /// `program` gets the buffers and constants; `entry` is the index that its buffers name; there are `kernels` row programs
-  /// already.
+  /// `program` gets the buffers and constants; `entry` is the index that its buffers name; there are `kernels` row
+  /// programs already.
   EntryBuilder(schema::ProgramT &program, int entry, uint32_t kernels);
 
   //===-- Places --------------------------------------------------------------------------------------------------===//

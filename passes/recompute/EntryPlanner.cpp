@@ -30,10 +30,9 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
   return step;
 }
 
-EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool adds,
-                           const TargetRates &rates)
-    : function_(function), others_(others), adds_(adds), graph_(function, rates),
-      tradeoff_(graph_.problem()), search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
+EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool adds, const TargetRates &rates)
+    : function_(function), others_(others), adds_(adds), graph_(function, rates), tradeoff_(graph_.problem()),
+      search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
 
 FailureOr<LoweredEntries> EntryPlanner::lower(const recompute::Plan &plan) {
   LoweredEntries entries = others_.clone();

@@ -28,8 +28,7 @@ public:
   /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `others` has the parameters
   /// with their offsets and all other entries, with which this one shares the arena. Both outlive this. With more than
   /// one micro-batch the entry that adds to gradients is measured, too.
-  EntryPlanner(mlir::func::FuncOp function, LoweredEntries &others, bool adds,
-               const TargetRates &rates = {});
+  EntryPlanner(mlir::func::FuncOp function, LoweredEntries &others, bool adds, const TargetRates &rates = {});
 
   const recompute::Tradeoff &tradeoff() const { return tradeoff_; }
   const RecomputeGraph &graph() const { return graph_; }

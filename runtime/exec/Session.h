@@ -111,9 +111,10 @@ public:
     return run(entry, inputs, outputs, Use());
   }
 
-  /// Where a value that is no number (NaN) or infinite (+) appears first when the entry runs: in weights, in an input, or in
-  /// what an instruction makes of finite ones. Absent: nowhere; minus infinity counts as finite, as the logarithm of
-  /// nothing. Slow. Outputs are not copied; gradients and arena are those of this run afterwards. Errors as of run().
+  /// Where a value that is no number (NaN) or infinite (+) appears first when the entry runs: in weights, in an input,
+  /// or in what an instruction makes of finite ones. Absent: nowhere; minus infinity counts as finite, as the logarithm
+  /// of nothing. Slow. Outputs are not copied; gradients and arena are those of this run afterwards. Errors as of
+  /// run().
   Result<std::optional<std::string>> findNonFinite(std::string_view entry, const Inputs &inputs);
 
   /// Optimizer.h. `step` counts from 1. Usage error without an optimizer.

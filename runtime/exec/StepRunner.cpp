@@ -300,7 +300,8 @@ Result<std::vector<std::unique_ptr<StepRunner::Part>>> StepRunner::partsOf(const
   }
   GRAFT_ASSIGN_OR_RETURN(std::vector<PackedRow> packed, packBatch(batch, {settings_.packed, settings_.sharePrompts}));
   for (PackedRow &row : packed) {
-    auto part = std::make_unique<Part>(Part{nullptr, 0, batch.sequences, batch, std::move(row.holds), {row.places, settings_.packed}});
+    auto part = std::make_unique<Part>(
+        Part{nullptr, 0, batch.sequences, batch, std::move(row.holds), {row.places, settings_.packed}});
     for (BatchArray &array : row.arrays)
       setArray(part->own, std::move(array));
     for (BatchArray &array : part->own.arrays)
@@ -316,8 +317,8 @@ Result<std::vector<std::unique_ptr<StepRunner::Part>>> StepRunner::partsOf(const
 
 namespace {
 
-/// Where a run writes log-probs of [B,S]: straight into the step's, or, packed, aside, from where the sequences of the row
-/// are taken.
+/// Where a run writes log-probs of [B,S]: straight into the step's, or, packed, aside, from where the sequences of the
+/// row are taken.
 class LogprobTarget {
 public:
   LogprobTarget(std::vector<float> &all, int64_t tokens) : all_(all), tokens_(tokens) {}

@@ -2,8 +2,8 @@
 //
 // A program's entries see a micro-batch; a step is what the recipe calls one. This class fills in what a batch may
 // leave open (advantages from rewards, old log-probs of the current weights, denominators over the whole step), splits
-// rows into micro-batches, or packs them, and combines their metrics. It owns nothing but numbers; the session must outlive it. One
-// thread.
+// rows into micro-batches, or packs them, and combines their metrics. It owns nothing but numbers; the session must
+// outlive it. One thread.
 #pragma once
 
 #include "runtime/exec/Session.h"

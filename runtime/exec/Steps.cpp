@@ -54,8 +54,8 @@ private:
   bool small_, shared_;
 };
 
-/// The places of a packed row that a product did not compute, since nobody uses them: gradients are zero there; values are
-/// those of the first place, which is in use, so that whatever is computed of them is as sound as that.
+/// The places of a packed row that a product did not compute, since nobody uses them: gradients are zero there; values
+/// are those of the first place, which is in use, so that whatever is computed of them is as sound as that.
 struct UnusedPlaces {
   int64_t places, placeStride, width, widthStride; ///< of the product, in elements
   bool zeros;

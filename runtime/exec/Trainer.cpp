@@ -293,7 +293,8 @@ Status Training::save(int64_t step) {
 
 void Training::keepWhatIsGood(Status &failure) {
   int64_t last = result_.lastStep;
-  if (failure.faults()[0].code != Code::Failed || last < result_.firstStep || result_.checkpoint == directory_.checkpointPath(last))
+  if (failure.faults()[0].code != Code::Failed || last < result_.firstStep ||
+      result_.checkpoint == directory_.checkpointPath(last))
     return;
   if (Status saved = save(last); !saved.isOk())
     failure.merge(std::move(saved));

@@ -23,10 +23,10 @@ struct PackedRow {
   int64_t places = 0;             ///< in use
 };
 
-/// Every sequence that has tokens is in exactly one row; sequences that share a prompt are in one row as far as they fit.
-/// Deterministic: rows are filled in the order of the batch, each group into the first row with room for it. Requires
-/// input_ids, attention_mask and position_ids; without loss_mask nothing is shared. Range faults for all sequences that
-/// are longer than a row.
+/// Every sequence that has tokens is in exactly one row; sequences that share a prompt are in one row as far as they
+/// fit. Deterministic: rows are filled in the order of the batch, each group into the first row with room for it.
+/// Requires input_ids, attention_mask and position_ids; without loss_mask nothing is shared. Range faults for all
+/// sequences that are longer than a row.
 Result<std::vector<PackedRow>> packBatch(const Batch &batch, const PackOptions &options);
 
 } // namespace graft

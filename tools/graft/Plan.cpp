@@ -61,8 +61,9 @@ int printSweep(const std::vector<BudgetPoint> &points, const Shell &shell) {
   for (const BudgetPoint &point : points) {
     rows.push_back({bytesOf(point.budget),
                     point.fits ? bytesOf(point.deviceBytes) : "does not fit, least " + bytesOf(point.deviceBytes),
-                    bytesOf(point.arenaBytes), std::to_string(point.microBatches), format("%.1f", static_cast<double>(point.flops) / 1e9),
-                    secondsText(point.seconds), format("%.1f %%", 100 * point.againSeconds / point.seconds)});
+                    bytesOf(point.arenaBytes), std::to_string(point.microBatches),
+                    format("%.1f", static_cast<double>(point.flops) / 1e9), secondsText(point.seconds),
+                    format("%.1f %%", 100 * point.againSeconds / point.seconds)});
     lines.push_back({{"budget", point.budget},
                      {"fits", point.fits},
                      {"device_bytes", point.deviceBytes},

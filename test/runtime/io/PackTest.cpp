@@ -35,7 +35,10 @@ Batch batchOf(const std::vector<Sample> &samples, int64_t width, bool left = fal
     }
   }
   std::vector<int64_t> shape = {batch.sequences, width};
-  batch.arrays = {{"attention_mask", shape, mask}, {"input_ids", shape, ids}, {"loss_mask", shape, loss}, {"position_ids", shape, positions}};
+  batch.arrays = {{"attention_mask", shape, mask},
+                  {"input_ids", shape, ids},
+                  {"loss_mask", shape, loss},
+                  {"position_ids", shape, positions}};
   return batch;
 }
 
@@ -46,14 +49,15 @@ const std::vector<int64_t> &integers(const PackedRow &row, const std::string &na
   throw std::runtime_error(name);
 }
 
-/// What holds of every packing: each token of the batch stands at its place, with its position; each token may read exactly
-/// the tokens of its own sequence.
+/// What holds of every packing: each token of the batch stands at its place, with its position; each token may read
+/// exactly the tokens of its own sequence.
 void expectSound(const Batch &batch, const PackOptions &options, const std::vector<PackedRow> &rows) {
   std::vector<int> found(static_cast<size_t>(batch.sequences));
   for (const PackedRow &row : rows) {
     ASSERT_LE(row.places, options.capacity);
-    const auto &ids = integers(row, "packed.input_ids"), &mask = integers(row, "packed.attention_mask"), &positions = integers(row, "packed.position_ids"),
-               &segments = integers(row, "packed.segment_ids"), &places = integers(row, "packed.rows");
+    const auto &ids = integers(row, "packed.input_ids"), &mask = integers(row, "packed.attention_mask"),
+               &positions = integers(row, "packed.position_ids"), &segments = integers(row, "packed.segment_ids"),
+               &places = integers(row, "packed.rows");
     for (int64_t p = 0; p < options.capacity; ++p)
       EXPECT_EQ(mask[static_cast<size_t>(p)], p < row.places);
     for (int64_t b = 0; b < batch.sequences; ++b) {
@@ -74,7 +78,8 @@ void expectSound(const Batch &batch, const PackOptions &options, const std::vect
         own.insert(last);
         for (int64_t j = 0; j <= last; ++j) { // what attention lets it read
           auto key = static_cast<size_t>(j);
-          int64_t also = options.sharePrompts ? segments[static_cast<size_t>(options.capacity) + place] : segments[place];
+          int64_t also =
+              options.sharePrompts ? segments[static_cast<size_t>(options.capacity) + place] : segments[place];
           bool reads = segments[key] == segments[place] || segments[key] == also;
           EXPECT_EQ(reads, own.contains(j)) << "sequence " << b << ", token " << s << ", place " << j;
         }
