@@ -42,6 +42,11 @@ std::vector<PeakMemory> peakMemory(const schema::Program &program) {
         peak.lowerBound = bytes;
         peak.time = static_cast<int>(t) - 1;
       }
+    for (uint32_t i = 0; program.buffers() && i < program.buffers()->size(); ++i)
+      if (const schema::Buffer &buffer = *program.buffers()->Get(i);
+          buffer.storage() == schema::Storage::Lent && buffer.entry() == peak.entry && buffer.first() <= peak.time &&
+          buffer.last() >= peak.time)
+        peak.lent += aligned(buffer.size());
     std::erase_if(peak.live, [&](uint32_t i) {
       const schema::Buffer &buffer = *program.buffers()->Get(i);
       return buffer.first() > peak.time || buffer.last() < peak.time;

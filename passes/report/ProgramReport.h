@@ -18,6 +18,7 @@ struct PeakMemory {
   int time = -1;              ///< instruction index; -1: inputs are written; number of instructions: outputs are read
   int64_t lowerBound = 0;     ///< bytes live then, each buffer rounded up to the arena's alignment: no plan is smaller
   int64_t planned = 0;        ///< what the entry uses of the arena
+  int64_t lent = 0;           ///< bytes live then that lie in the gradients' memory instead
   std::vector<uint32_t> live; ///< indices of buffers, largest first
 };
 /// One per entry.

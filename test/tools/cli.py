@@ -47,7 +47,7 @@ class CommandLine(unittest.TestCase):
     def test_help(self):
         for arguments in ([], ["help"], ["--help"]):
             self.assertIn("compile", self.expect(0, *arguments).stdout)
-        for command in ("port", "compile", "explain", "run", "train", "objective", "verify", "doctor"):
+        for command in ("port", "plan", "compile", "explain", "run", "train", "objective", "verify", "doctor"):
             self.assertEqual(self.expect(0, command, "--help").stdout, self.expect(0, "help", command).stdout)
         self.assertIn("no command 'brew'", self.expect(2, "help", "brew").stderr)
 
@@ -61,7 +61,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn("-o", self.expect(2, "compile", self.recipe).stderr)
 
     def test_commands_that_do_not_exist_yet(self):
-        for command in ("plan", "bench", "profile", "canary", "diagnose"):
+        for command in ("bench", "profile", "canary", "diagnose"):
             self.assertIn("not", self.expect(2, command, "something", "--flag").stderr)
 
     # compile
@@ -153,6 +153,70 @@ class CommandLine(unittest.TestCase):
                     error = np.linalg.norm(whole[name] - parts[name]) / (np.linalg.norm(whole[name]) + 1e-3 * whole["grad_norm"])
                     self.assertLess(error, 1e-5, name)
                 np.testing.assert_allclose(parts["loss"], whole["loss"], rtol=1e-5, atol=1e-6)
+
+    # plan, budgets
+
+    def with_budget(self, budget, name="budget"):
+        path = self.work / f"{name}.toml"
+        path.write_text(self.recipe.read_text() + f'[memory]\nbudget = "{budget}"\n')
+        return path
+
+    def test_plan(self):
+        text = self.expect(0, "plan", self.recipe).stdout
+        for what in ("parameters", "arena", "a step takes about", "kept for the backward pass", "computed again"):
+            self.assertIn(what, text)
+        plan = json.loads(self.expect(0, "plan", self.recipe, "--json").stdout)
+        summary = json.loads(self.expect(0, "compile", self.recipe, "-o", self.work / "again.graft", "--json").stdout)
+        self.assertEqual(plan["arena_bytes"], summary["arena_bytes"])
+        self.assertGreater(plan["seconds"], 0)
+        self.assertTrue(any("mlp" in family["name"] for family in plan["recompute"]["kept"]))
+
+    def test_plans_under_budgets(self):
+        points = json.loads(self.expect(0, "plan", self.recipe, "--budgets", "1B,600 KiB,1GiB", "--json").stdout)["budgets"]
+        self.assertEqual([point["fits"] for point in points], [False, True, True])
+        self.assertEqual([point["budget"] for point in points], [1, 600 << 10, 1 << 30])
+        self.assertLessEqual(points[1]["device_bytes"], 600 << 10)
+        self.assertGreater(points[1]["flops"], points[2]["flops"])
+        self.assertIn("does not fit", self.expect(0, "plan", self.recipe, "--budgets", "1B,1GiB").stdout)
+
+    def test_budgets_that_are_none(self):
+        for budgets in ("1", "201", "six", "1GiB,,2GiB", "1GiB,2", "-1GiB"):
+            self.assertIn("--budgets", self.expect(2, "plan", self.recipe, "--budgets", budgets).stderr)
+
+    def test_a_budget_that_cannot_be_held(self):
+        done = self.expect(4, "compile", self.with_budget("100KiB"), "-o", self.work / "none.graft")
+        for what in ("budget.toml:", "does not fit into 100KiB", "parameters", "optimizer state", "largest tensors", 'memory.budget = "'):
+            self.assertIn(what, done.stderr)
+        self.assertFalse((self.work / "none.graft").exists())
+
+    def test_explain_what_is_computed_again(self):
+        program = self.work / "small.graft"
+        self.expect(0, "compile", self.with_budget("600KiB"), "-o", program)
+        text = self.expect(0, "explain", program, "recompute").stdout
+        self.assertIn("computed again", text)
+        entries = json.loads(self.expect(0, "explain", program, "recompute", "--json").stdout)["entries"]
+        again = entries[0]["computed_again"]
+        self.assertGreater(sum(family["flops"] for family in again), 0)
+        self.assertIn("model.layers.N", again[0]["name"])
+        tensors = json.loads(self.expect(0, "explain", program, "model.layers.", "--json", "--limit", 1000).stdout)["buffers"]
+        self.assertEqual({"temporary", "kept", "made again"}, {tensor["fate"] for tensor in tensors})
+        self.assertIn("computed a second time", self.expect(0, "explain", program, "layers.0.mlp").stdout)
+
+    def test_micro_batches_are_chosen(self):
+        text = self.with_budget("640KiB", "chosen").read_text().replace("[optimizer]", 'micro_batches = "auto"\n[optimizer]', 1)
+        (self.work / "chosen.toml").write_text(text)
+        summary = json.loads(self.expect(0, "compile", self.work / "chosen.toml", "-o", self.work / "chosen.graft", "--json").stdout)
+        total = sum(summary[key] for key in ("parameter_bytes", "gradient_bytes", "state_bytes", "arena_bytes", "constant_bytes"))
+        self.assertLessEqual(total, 640 << 10)
+
+    def test_a_graph_without_weights_compiles(self):
+        recipe = self.work / "bare.toml"
+        text = self.recipe.read_text()
+        (self.work / "bare.onnx").write_bytes((MODEL / "model.onnx").read_bytes())
+        lines = [line for line in text.splitlines() if not line.startswith("weights")]
+        recipe.write_text("\n".join(lines).replace(str(MODEL / "model.onnx"), str(self.work / "bare.onnx")))
+        done = self.expect(0, "compile", recipe, "-o", self.work / "bare.graft")
+        self.assertIn("the weights are not there", done.stderr)
 
     def test_the_dump_of_import_is_a_graph(self):
         dump = self.work / "forward.mlir"

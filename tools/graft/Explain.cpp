@@ -151,7 +151,8 @@ int Explainer::memory() {
         peak.lowerBound ? 100.0 * (static_cast<double>(peak.planned) / static_cast<double>(peak.lowerBound) - 1) : 0;
     text += entryName(peak.entry) + ": " + bytesOf(peak.planned) + " of arena; at its peak, " +
             momentText(peak.entry, peak.time) + ", " + bytesOf(peak.lowerBound) +
-            " are live: no plan is smaller, this one is " + format("%.1f %%", over) + " above\n";
+            " are live: no plan is smaller, this one is " + format("%.1f %%", over) + " above" +
+            (peak.lent ? "; " + bytesOf(peak.lent) + " more lie where gradients will be" : "") + "\n";
     std::vector<std::vector<std::string>> rows = {{"  bytes", "share", "tensor", "shape", "live", "from"}};
     Json live = Json::array();
     int64_t rest = 0;
@@ -176,6 +177,7 @@ int Explainer::memory() {
                      {"moment", momentText(peak.entry, peak.time)},
                      {"lower_bound", peak.lowerBound},
                      {"planned", peak.planned},
+                     {"lent", peak.lent},
                      {"live", live}});
   }
   shell_.print(text + "besides the arena: parameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
