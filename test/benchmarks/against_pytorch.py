@@ -15,6 +15,7 @@ Exit code 0: every ratio holds its bar; 1: one does not; 2: nothing could be mea
 import argparse
 import json
 import os
+import random
 import select
 import shutil
 import signal
@@ -284,6 +285,50 @@ def prepare_smollm2_step(bench, folder, packed=False):
     return GraftTrain(bench, folder, recipe, rollouts), {"model": bench.model, "rollouts": rollouts, "sequences": sequences, "tokens": width, **GRPO}
 
 
+GPT2_GRAPH = os.path.join(ROOT, "test", "benchmarks", "graphs", "gpt2-124m.onnx")
+GPT2 = {"sequences": 4, "tokens": 64, "lr": 1e-4, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
+GPT2_RECIPE = """[model]
+graph = {graph}
+weights = {weights}
+[model.names]
+"lm_head.weight" = "transformer.wte.weight"
+[objective]
+preset = "sft"
+[batch]
+sequences = {sequences}
+tokens = {tokens}
+[optimizer]
+lr = {lr}
+betas = {betas}
+eps = {eps}
+weight_decay = {weight_decay}
+decay = "all"
+clip_grad_norm = 0
+"""
+
+
+def need_gpt2(model):
+    if not os.path.isfile(GPT2_GRAPH):
+        raise Trouble(f"there is no {os.path.relpath(GPT2_GRAPH)}", "It is part of the repository: git status tells what became of it")
+
+
+def prepare_gpt2_step(bench, folder):
+    """Random weights, written once by PyTorch's side; four rows of random tokens, all but the first of each in the loss."""
+    weights, rollouts = os.path.join(folder, "model.safetensors"), os.path.join(folder, "rollouts.jsonl")
+    say("gpt2-step: writing random weights")
+    made = subprocess.run([bench.python, os.path.join(ROOT, "test", "benchmarks", "pytorch_side.py"), "--gpt2-weights", weights],
+                          capture_output=True, text=True)
+    if made.returncode:
+        raise Trouble(f"PyTorch could not write weights: {made.stderr.strip()[-300:]}", "--python must have torch, transformers and safetensors")
+    draw = random.Random(0)
+    with open(rollouts, "w") as file:
+        for _ in range(GPT2["sequences"]):
+            ids = [draw.randrange(50257) for _ in range(GPT2["tokens"])]
+            print(json.dumps({"prompt_ids": ids[:1], "completion_ids": ids[1:]}), file=file)
+    recipe = GPT2_RECIPE.format(graph=json.dumps(GPT2_GRAPH), weights=json.dumps(weights), **GPT2)
+    return GraftTrain(bench, folder, recipe, rollouts), {"weights": weights, "rollouts": rollouts, **GPT2}
+
+
 SMOLLM2_STEP = Work(
     what="one GRPO step of SmolLM2-135M on 16 padded completions, float32",
     bar=0.50,
@@ -300,6 +345,14 @@ WORKS = {
     "smollm2-step": SMOLLM2_STEP,
     "smollm2-packed": replace(SMOLLM2_STEP, what="the same step, Graft's side in one packed row with shared prompts", bar=0.20,
                               prepare=lambda bench, folder: prepare_smollm2_step(bench, folder, packed=True)),
+    "gpt2-step": Work(
+        what="one training step of GPT-2 124M with random weights, 4 x 64 tokens, float32",
+        bar=0.52,
+        gib=4,
+        variants=(Variant("eager", {"compile": False}), Variant("compiled", {"compile": True}, compiles=True)),
+        need=need_gpt2,
+        prepare=prepare_gpt2_step,
+        agree=({"tokens": (0, 0), "loss": (2e-5, 0)}, {"tokens": (0, 0), "loss": (2e-4, 0)})),
 }
 
 

@@ -113,11 +113,47 @@ def smollm2_step(settings, options):
     return step
 
 
+def gpt2():
+    from transformers import GPT2Config, GPT2LMHeadModel
+    return GPT2LMHeadModel(GPT2Config(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="sdpa")).eval()
+
+
+def write_gpt2_weights(path):
+    from safetensors.torch import save_file
+    torch.manual_seed(0)
+    state = gpt2().state_dict()
+    state.pop("lm_head.weight")  # tied to the embedding
+    save_file({name: values.contiguous() for name, values in state.items()}, path)
+
+
+def gpt2_step(settings, options):
+    """Forward, mean cross-entropy of all tokens but the first of each row, backward, AdamW."""
+    from safetensors.torch import load_file
+    model = gpt2()
+    model.load_state_dict(load_file(settings["weights"]), strict=False)
+    with open(settings["rollouts"]) as file:
+        ids = torch.tensor([line["prompt_ids"] + line["completion_ids"] for line in map(json.loads, file)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"],
+                                  weight_decay=settings["weight_decay"], fused=True)
+    forward = torch.compile(model) if options["compile"] else model
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        logits = forward(input_ids=ids, use_cache=False).logits[:, :-1]
+        loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1))
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.item(), "tokens": ids[:, 1:].numel()}
+    return step
+
+
 # By the names that against_pytorch.py knows: (settings, options of the variant) -> a function that takes one step.
-WORKS = {"ceilings": ceilings, "smollm2-step": smollm2_step, "smollm2-packed": smollm2_step}
+WORKS = {"ceilings": ceilings, "smollm2-step": smollm2_step, "smollm2-packed": smollm2_step, "gpt2-step": gpt2_step}
 
 
 def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--gpt2-weights":
+        return write_gpt2_weights(sys.argv[2])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
