@@ -7,6 +7,7 @@
 #include "passes/objective/BuildObjective.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 
@@ -156,10 +157,11 @@ void pruneArguments(func::FuncOp function) {
 
 LogicalResult simplify(ModuleOp module) {
   PassManager passes(module.getContext());
+  passes.enableVerifier(false); // once, at the end
   passes.addNestedPass<func::FuncOp>(createCSEPass());
   passes.addNestedPass<func::FuncOp>(createCanonicalizerPass());
   passes.addNestedPass<func::FuncOp>(createCSEPass());
-  if (failed(passes.run(module)))
+  if (failed(passes.run(module)) || failed(verify(module)))
     return failure();
   for (func::FuncOp function : module.getOps<func::FuncOp>())
     pruneArguments(function);

@@ -1,6 +1,7 @@
 // The order of the import stage, with the reason of each step.
 #include "passes/import/Passes.h"
 
+#include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
@@ -34,7 +35,8 @@ void buildImportPipeline(OpPassManager &manager) {
 LogicalResult runImportPasses(func::FuncOp function) {
   PassManager manager(function.getContext(), func::FuncOp::getOperationName());
   buildImportPipeline(manager);
-  return manager.run(function);
+  manager.enableVerifier(false); // once, at the end: ten times is an eighth of the stage
+  return failed(manager.run(function)) ? failure() : verify(function);
 }
 
 void registerImportPasses() {
