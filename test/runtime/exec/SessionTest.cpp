@@ -103,6 +103,77 @@ TEST(Session, RunsAnEntryAndConvertsItsInputs) {
   EXPECT_EQ(sevens, std::vector<float>(5, 7));
 }
 
+TEST(Session, LeavesOutPlacesThatHoldNoTokens) {
+  Batch batch;
+  Expected expected(batch.ids, batch.target, 0);
+  for (schema::Phase phase : {schema::Phase::Forward, schema::Phase::Backward}) {
+    auto session = openSample({.threads = 2}, [&](schema::ProgramT &p) {
+      p.entries[0]->parts = 3; // y [6, 4] in thirds
+      p.entries[0]->instructions[1]->chunk_size = schema::ChunkSize::M;
+      p.entries[0]->instructions[1]->phase = phase;
+    });
+    ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+    for (int64_t places : {0, 1, 2, 3, 6}) { // of 6; in whole thirds, at least one
+      std::vector<float> y(24);
+      Outputs outputs = {{"y", {y.data(), DType::F32, {6, 4}}}};
+      Status status = session->run("predict", {{"ids", {batch.ids.data(), DType::I64, {6}}}}, outputs, {places, 6});
+      ASSERT_TRUE(status.isOk()) << status.text();
+      size_t used = places <= 2 ? 2 : places <= 4 ? 4 : 6;
+      for (size_t i = 0; i < 6; ++i)
+        for (size_t j = 0; j < 4; ++j)
+          EXPECT_NEAR(y[i * 4 + j],
+                      i < used                           ? expected.y[i * 4 + j]
+                      : phase == schema::Phase::Backward ? 0
+                                                         : expected.y[j],
+                      1e-5)
+              << places << " places: " << i << ", " << j;
+    }
+  }
+}
+
+TEST(Session, SumsOverThePlacesInUse) {
+  auto session = openSample({.threads = 2}, [](schema::ProgramT &p) {
+    p.entries[1]->parts = 2; // the gradient of `weight` sums over six rows
+    p.entries[1]->instructions[4]->chunk_size = schema::ChunkSize::K;
+  });
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  for (int64_t places : {3, 6}) {
+    ASSERT_TRUE(session->run("accumulate", batch.inputs(), {}, {places, 6}).isOk());
+    Batch firstRows = batch; // rows whose target is what was predicted add nothing
+    Expected all(batch.ids, batch.target, 0);
+    for (size_t k = static_cast<size_t>(places) * 4; k < 24; ++k)
+      firstRows.target[k] = all.y[k];
+    std::vector<float> gradient(12);
+    ASSERT_TRUE(session->read(Block::Gradient, "weight", gradient).isOk());
+    expectNear(gradient, Expected(firstRows.ids, firstRows.target, 0).dWeight);
+  }
+}
+
+TEST(Session, FindsWhatIsNotFinite) {
+  auto session = openSample();
+  ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
+  Batch batch;
+  auto found = [&] {
+    auto where = session->findNonFinite("accumulate", batch.inputs());
+    EXPECT_TRUE(where.isOk());
+    return where.isOk() ? where->value_or("nothing") : "";
+  };
+  EXPECT_EQ(found(), "nothing");
+  batch.target[5] =
+      -std::numeric_limits<float>::infinity(); // the logarithm of nothing: not looked for, what it makes is
+  EXPECT_THAT(found(), HasSubstr("makes infinity in 'd' at [1, 1]"));
+  batch.target[5] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(found(), HasSubstr("the batch has NaN in 'target' at [1, 1]"));
+  batch.target[5] = 0;
+  std::vector<float> weight(12, 1e20f);
+  ASSERT_TRUE(session->write(Block::Parameter, "weight", weight).isOk());
+  EXPECT_THAT(found(), HasSubstr("(loss, kernel) makes infinity in 'loss'")); // squares of 1e20
+  weight[7] = std::numeric_limits<float>::quiet_NaN();
+  ASSERT_TRUE(session->write(Block::Parameter, "weight", weight).isOk());
+  EXPECT_EQ(found(), "weights 'weight' are not finite in row 2, column 1");
+}
+
 TEST(Session, OverwritesGradientsFirstAndAddsThen) {
   auto session = openSample();
   ASSERT_TRUE(session->bindAll(sampleWeights).isOk());
