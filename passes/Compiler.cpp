@@ -217,7 +217,8 @@ Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe,
   bool good = true;
   for (StringRef name : {"logprobs", "advantages"})
     if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name))
-      good = succeeded(lowerEntry(function, lowered.program, *lowered.kernels)) && good;
+      good = succeeded(prepareEntry(function)) && succeeded(lowerEntry(function, lowered.program, *lowered.kernels)) &&
+             good;
   auto accumulate = module.graph.module->lookupSymbol<func::FuncOp>("accumulate");
   if (failed(prepareEntry(accumulate)) || !good)
     return diagnostics.take("lowering");

@@ -1,5 +1,5 @@
-// The way: decompose, canonicalize; find the kernels; decide where results live; then one walk over the operators in
-// program order.
+// The way: decompose, merge what is equal; find the kernels; decide where results live; then one walk over the
+// operators in program order.
 #include "passes/lower/Lower.h"
 
 #include "passes/lower/Decompose.h"
@@ -11,7 +11,6 @@
 
 #include "mlir/IR/Dominance.h"
 #include "mlir/Transforms/CSE.h"
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
 
@@ -332,8 +331,6 @@ LogicalResult prepareEntry(func::FuncOp function) {
 }
 
 LogicalResult EntryLowering::run() {
-  if (failed(prepareEntry(function_)))
-    return failure();
   if (adds_)
     addToGradients();
   if (failed(bindParameters()))

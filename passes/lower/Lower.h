@@ -16,13 +16,12 @@ struct LoweredEntries {
   LoweredEntries clone() { return {program, kernels->clone()}; }
 };
 
-/// What lowerEntry() begins with: structured operators become primitives (Decompose.h), equal operators one. Once more
-/// changes nothing.
+/// Before lowerEntry(), once: structured operators become primitives (Decompose.h), equal operators one.
 mlir::LogicalResult prepareEntry(mlir::func::FuncOp function);
 
 /// Lowers `function` (which is rewritten on the way) to a new entry of `program`, named as the function.
-///   Requires  arguments and results with the attribute rl.name; every rl.parameter in program.parameters; operators of
-///   nn, rl,
+///   Requires  prepareEntry(); arguments and results with the attribute rl.name; every rl.parameter in
+///   program.parameters; operators of nn, rl,
 ///             arith, math with float32, integer and boolean elements.
 ///   Ensures   arguments are inputs, results are outputs; a result "grad.NAME" is written to the gradient of the
 ///   trained parameter

@@ -115,6 +115,7 @@ TEST_P(Compiled, EqualsInterpreted) {
   layOutParameters(program);
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&context));
   auto attributes = function.getAllResultAttrs();
+  ASSERT_TRUE(succeeded(prepareEntry(function)));
   ASSERT_TRUE(succeeded(lowerEntry(function, program, *kernels)));
   ASSERT_TRUE(succeeded(kernels->verify()));
   auto level = hostCpuLevel();

@@ -43,7 +43,9 @@ protected:
     program.parameters.push_back(std::move(parameter));
     layOutParameters(program);
     OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&context));
-    ASSERT_TRUE(succeeded(lowerEntry(*module->getOps<func::FuncOp>().begin(), program, *kernels)));
+    func::FuncOp function = *module->getOps<func::FuncOp>().begin();
+    ASSERT_TRUE(succeeded(prepareEntry(function)));
+    ASSERT_TRUE(succeeded(lowerEntry(function, program, *kernels)));
     CodegenOptions options;
     auto level = hostCpuLevel();
     ASSERT_TRUE(level.isOk());
