@@ -1,7 +1,7 @@
 #include "passes/ImportModel.h"
 
 #include "dialects/nn/NNDialect.h"
-#include "dialects/rl/RLDialect.h"
+#include "dialects/rl/Names.h"
 #include "frontends/mlir/Diagnostics.h"
 #include "frontends/mlir/ReadModule.h"
 #include "frontends/onnx/import/Import.h"
@@ -202,7 +202,7 @@ Status GraphImporter::checkSignature() {
   bool ids = false;
   func::FuncOp function = forward();
   for (unsigned i = 0; i < function.getNumArguments(); ++i) {
-    auto name = function.getArgAttrOfType<StringAttr>(i, rl::nameAttribute).getValue().str();
+    StringRef name = argumentName(function, i);
     auto type = dyn_cast<RankedTensorType>(function.getArgumentTypes()[i]);
     if (name != "input_ids")
       continue;

@@ -15,23 +15,6 @@ using namespace mlir;
 
 namespace graft {
 
-StringRef argumentName(func::FuncOp function, unsigned index) {
-  auto name = function.getArgAttrOfType<StringAttr>(index, rl::nameAttribute);
-  return name ? name.getValue() : StringRef();
-}
-
-StringRef resultName(func::FuncOp function, unsigned index) {
-  auto name = function.getResultAttrOfType<StringAttr>(index, rl::nameAttribute);
-  return name ? name.getValue() : StringRef();
-}
-
-Value findArgument(func::FuncOp function, StringRef name) {
-  for (unsigned i = 0; i < function.getNumArguments(); ++i)
-    if (argumentName(function, i) == name)
-      return function.getArgument(i);
-  return {};
-}
-
 namespace {
 
 using objective::Kind;
@@ -56,10 +39,7 @@ public:
   Value argument(StringRef name, ArrayRef<int64_t> shape, Type element) {
     if (Value present = findArgument(function_, name))
       return present;
-    auto attribute = builder_.getDictionaryAttr(builder_.getNamedAttr(rl::nameAttribute, builder_.getStringAttr(name)));
-    (void)function_.insertArgument(function_.getNumArguments(), RankedTensorType::get(shape, element), attribute,
-                                   function_.getLoc());
-    return function_.getArguments().back();
+    return addArgument(function_, name, RankedTensorType::get(shape, element));
   }
 
   void result(StringRef name, Value value) {

@@ -15,6 +15,7 @@
 // get one gradient, the sum.
 #pragma once
 
+#include "dialects/rl/Names.h"
 #include "frontends/objective/Objective.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -45,11 +46,5 @@ mlir::FailureOr<EntryPoints> buildEntryPoints(mlir::ModuleOp module, const Entry
 /// Decomposes attention in @accumulate (so that its probabilities are kept for the backward pass) and appends
 /// gradients. Parameters that the loss does not reach lose their `trained` mark.
 mlir::LogicalResult addGradients(mlir::ModuleOp module, EntryPoints &entries);
-
-/// The argument of an entry by its rl.name; null if there is none.
-mlir::Value findArgument(mlir::func::FuncOp function, llvm::StringRef name);
-/// The name of an argument or a result; empty if it has none.
-llvm::StringRef argumentName(mlir::func::FuncOp function, unsigned index);
-llvm::StringRef resultName(mlir::func::FuncOp function, unsigned index);
 
 } // namespace graft

@@ -2,7 +2,7 @@
 
 #include "dialects/nn/Build.h"
 #include "dialects/nn/DimensionFlow.h"
-#include "dialects/rl/RLDialect.h"
+#include "dialects/rl/Names.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
@@ -49,8 +49,7 @@ private:
   LogicalResult followAttention(nn::AttentionOp op) {
     if (op.getBias())
       return op.emitError() << "attention with a bias cannot be packed: the bias depends on places in the row";
-    tokens_.mark(op.getResult(), 2);
-    tokens_.mark(op.getLse(), 2);
+    tokens_.follow(op);
     return success();
   }
 
@@ -171,13 +170,6 @@ private:
   DenseMap<Value, Value> known_;
 };
 
-Value addArgument(func::FuncOp forward, StringRef name, RankedTensorType type) {
-  Builder builder(forward.getContext());
-  auto attribute = builder.getDictionaryAttr(builder.getNamedAttr(rl::nameAttribute, builder.getStringAttr(name)));
-  (void)forward.insertArgument(forward.getNumArguments(), type, attribute, forward.getLoc());
-  return forward.getArguments().back();
-}
-
 } // namespace
 
 FailureOr<PackedForward> packForward(func::FuncOp forward, const PackOptions &options) {
@@ -203,14 +195,9 @@ FailureOr<PackedForward> packForward(func::FuncOp forward, const PackOptions &op
   Value logits = terminator->getOperand(0);
   int64_t row = nn::shapeOf(logits)[1];
   Builder types(forward.getContext());
-  Type i64 = types.getI64Type();
-  Type ids = i64;
+  Type i64 = types.getI64Type(), ids = nn::typeOf(findArgument(forward, "input_ids")).getElementType();
   for (unsigned i = 0; i < forward.getNumArguments(); ++i)
-    if (auto name = forward.getArgAttrOfType<StringAttr>(i, rl::nameAttribute)) {
-      if (name == "input_ids")
-        ids = nn::typeOf(forward.getArgument(i)).getElementType();
-      forward.setArgAttr(i, rl::nameAttribute, types.getStringAttr(rl::packedPrefix + name.getValue()));
-    }
+    forward.setArgAttr(i, rl::nameAttribute, types.getStringAttr(rl::packedPrefix + argumentName(forward, i)));
   SmallVector<int64_t> segmentShape =
       packed.sharesPrompts ? SmallVector<int64_t>{1, 2, row} : SmallVector<int64_t>{1, row};
   Value segments = addArgument(forward, "packed.segment_ids", RankedTensorType::get(segmentShape, i64));

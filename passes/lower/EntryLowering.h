@@ -3,7 +3,7 @@
 
 #include "dialects/nn/DimensionFlow.h"
 #include "dialects/nn/NNDialect.h"
-#include "dialects/rl/RLDialect.h"
+#include "dialects/rl/Names.h"
 #include "passes/lower/EntryBuilder.h"
 #include "passes/schedule/Arena.h"
 
@@ -24,14 +24,7 @@ private:
   }
   mlir::Block &block() { return function_.getBody().front(); }
   mlir::Operation *terminator() { return block().getTerminator(); }
-  llvm::StringRef resultName(unsigned i) {
-    return function_.getResultAttrOfType<mlir::StringAttr>(i, rl::nameAttribute).getValue();
-  }
-
-  llvm::StringRef nameOfArgument(mlir::BlockArgument argument) {
-    auto name = function_.getArgAttrOfType<mlir::StringAttr>(argument.getArgNumber(), rl::nameAttribute);
-    return name ? name.getValue() : llvm::StringRef();
-  }
+  llvm::StringRef nameOf(mlir::BlockArgument argument) { return argumentName(function_, argument.getArgNumber()); }
 
   mlir::LogicalResult bindParameters();
   void bindInputs();

@@ -47,7 +47,7 @@ void EntryLowering::bindInputs() {
   for (BlockArgument argument : block().getArguments()) {
     if (argument.use_empty())
       continue;
-    auto name = function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue().str();
+    std::string name = nameOf(argument).str();
     if (StringRef(name).starts_with(rl::gradientPrefix))
       continue; // what the gradient was (addToGradients)
     int buffer = entry_.addBuffer(schema::Storage::Arena, 0, nn::typeOf(argument), name);
@@ -95,7 +95,7 @@ void EntryLowering::accumulateInto(Value value, const Place &place) {
 LogicalResult EntryLowering::bindGradients() {
   bool good = true;
   for (auto [i, value] : llvm::enumerate(terminator()->getOperands())) {
-    StringRef name = resultName(i);
+    StringRef name = resultName(function_, i);
     if (!name.consume_front(rl::gradientPrefix))
       continue;
     const schema::ParameterT *parameter = findParameter(program_, name);
@@ -109,8 +109,7 @@ LogicalResult EntryLowering::bindGradients() {
                                   (rl::gradientPrefix + name).str());
     Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
     for (BlockArgument argument : block().getArguments())
-      if (function_.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute).getValue() ==
-          resultName(i))
+      if (nameOf(argument) == resultName(function_, i))
         entry_.setPlace(argument, place);
     Operation *op = value.getDefiningOp();
     bool direct = op && value.hasOneUse() && (isAccumulated(value) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
@@ -125,15 +124,12 @@ LogicalResult EntryLowering::bindGradients() {
 /// lies where the gradient lies.
 void EntryLowering::addToGradients() {
   for (OpOperand &operand : terminator()->getOpOperands()) {
-    StringRef name = resultName(operand.getOperandNumber());
+    StringRef name = resultName(function_, operand.getOperandNumber());
     if (!name.starts_with(rl::gradientPrefix) || isSumOfAccumulated(operand.get()))
       continue;
-    auto attribute = DictionaryAttr::get(function_.getContext(),
-                                         NamedAttribute(StringAttr::get(function_.getContext(), rl::nameAttribute),
-                                                        StringAttr::get(function_.getContext(), name)));
-    (void)function_.insertArgument(function_.getNumArguments(), operand.get().getType(), attribute, function_.getLoc());
+    Value before = addArgument(function_, name, operand.get().getType());
     OpBuilder builder(terminator());
-    operand.set(arith::AddFOp::create(builder, function_.getLoc(), block().getArguments().back(), operand.get()));
+    operand.set(arith::AddFOp::create(builder, function_.getLoc(), before, operand.get()));
   }
 }
 
@@ -248,7 +244,7 @@ void EntryLowering::bindOutputs() {
   llvm::DenseSet<int> taken;
   SmallVector<std::pair<std::string, int>> outputs;
   for (auto [i, value] : llvm::enumerate(terminator()->getOperands())) {
-    std::string name = resultName(i).str();
+    std::string name = resultName(function_, i).str();
     if (StringRef(name).starts_with(rl::gradientPrefix))
       continue;
     Access access = entry_.readDense(value);

@@ -39,7 +39,7 @@ void EntryLowering::emitProductOf(nn::ContractOp op) {
 void EntryLowering::followPlaces() {
   int64_t places = 0;
   for (BlockArgument argument : block().getArguments())
-    if (nameOfArgument(argument).starts_with(rl::packedPrefix) && nn::typeOf(argument).getRank() == 2 &&
+    if (nameOf(argument).starts_with(rl::packedPrefix) && nn::typeOf(argument).getRank() == 2 &&
         nn::shapeOf(argument)[0] == 1) {
       places_.mark(argument, 1);
       places = nn::shapeOf(argument)[1];

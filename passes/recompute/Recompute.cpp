@@ -1,6 +1,6 @@
 #include "passes/recompute/Recompute.h"
 
-#include "dialects/rl/RLDialect.h"
+#include "dialects/rl/Names.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
@@ -22,8 +22,7 @@ DenseSet<Operation *> forwardOperators(func::FuncOp function) {
       stack.push_back(op);
   };
   for (auto [i, value] : llvm::enumerate(function.getBody().front().getTerminator()->getOperands()))
-    if (auto name = function.getResultAttrOfType<StringAttr>(i, rl::nameAttribute);
-        !name || !name.getValue().starts_with(rl::gradientPrefix))
+    if (!resultName(function, i).starts_with(rl::gradientPrefix))
       visit(value);
   while (!stack.empty())
     for (Value operand : stack.pop_back_val()->getOperands())

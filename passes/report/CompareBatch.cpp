@@ -2,7 +2,7 @@
 
 #include "dialects/nn/NNDialect.h"
 #include "dialects/reference/Interpreter.h"
-#include "dialects/rl/RLDialect.h"
+#include "dialects/rl/Names.h"
 #include "frontends/mlir/Diagnostics.h"
 #include "runtime/io/Safetensors.h"
 
@@ -135,7 +135,7 @@ Result<Tensor> runForward(func::FuncOp function, BatchArrays &batch, const Param
   SmallVector<Tensor> arguments;
   Status status;
   for (unsigned i = 0; i < function.getNumArguments(); ++i) {
-    auto name = function.getArgAttrOfType<StringAttr>(i, rl::nameAttribute).getValue().str();
+    std::string name = argumentName(function, i).str();
     Result<Tensor> array = batch.argument(name, cast<RankedTensorType>(function.getArgumentTypes()[i]));
     if (array.isOk())
       arguments.push_back(*array);

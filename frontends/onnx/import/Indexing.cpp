@@ -1,5 +1,5 @@
 // Gathers. Indices that follow from the shapes are constants by now; contiguous ones are slices, which need no gather.
-#include "dialects/rl/RLDialect.h"
+#include "dialects/rl/Names.h"
 #include "frontends/onnx/import/Table.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -12,9 +12,8 @@ namespace {
 
 /// Whether an input of the graph holds token ids, positions or a mask, which are not negative by contract.
 bool isTokenInput(BlockArgument argument) {
-  auto function = cast<func::FuncOp>(argument.getOwner()->getParentOp());
-  auto name = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(), rl::nameAttribute);
-  return name && (name.getValue().ends_with("_ids") || name.getValue().ends_with("_mask"));
+  StringRef name = argumentName(cast<func::FuncOp>(argument.getOwner()->getParentOp()), argument.getArgNumber());
+  return name.ends_with("_ids") || name.ends_with("_mask");
 }
 
 /// Whether integers are surely not negative: constants that are not, token inputs, and what is made of such by
