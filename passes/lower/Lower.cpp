@@ -18,6 +18,14 @@ namespace graft {
 
 namespace {
 
+/// Rows lie without gaps: layOutParameters().
+int64_t elementsOf(const schema::ParameterT &parameter) {
+  int64_t elements = 1;
+  for (int64_t size : parameter.shape)
+    elements *= size;
+  return elements;
+}
+
 const schema::ParameterT *findParameter(const schema::ProgramT &program, StringRef name) {
   for (const auto &parameter : program.parameters)
     if (parameter->name == name)
@@ -285,10 +293,8 @@ LentMemory EntryLowering::lentMemory() {
   for (const auto &parameter : program_.parameters)
     if (parameter->gradient_offset >= 0) {
       auto it = touched.find(parameter->gradient_offset);
-      int64_t bytes = 4 * parameter->row_pitch;
-      for (size_t d = 0; d + 1 < parameter->shape.size(); ++d)
-        bytes *= parameter->shape[d];
-      lent.owners.push_back({parameter->gradient_offset, bytes, it == touched.end() ? -1 : it->second});
+      lent.owners.push_back(
+          {parameter->gradient_offset, 4 * elementsOf(*parameter), it == touched.end() ? -1 : it->second});
     }
   return lent;
 }
@@ -390,9 +396,7 @@ void layOutParameters(schema::ProgramT &program) {
   };
   program.parameter_bytes = program.gradient_bytes = program.state_bytes = 0;
   for (auto &parameter : program.parameters) {
-    int64_t elements = 1;
-    for (int64_t size : parameter->shape)
-      elements *= size;
+    int64_t elements = elementsOf(*parameter);
     parameter->row_pitch = parameter->shape.empty() ? 1 : parameter->shape.back();
     parameter->offset = advance(program.parameter_bytes, elements * byteSize(parameter->dtype));
     parameter->gradient_offset = parameter->trained ? advance(program.gradient_bytes, elements * 4) : -1;

@@ -42,15 +42,15 @@ std::vector<PeakMemory> peakMemory(const schema::Program &program) {
         peak.lowerBound = bytes;
         peak.time = static_cast<int>(t) - 1;
       }
+    auto isLive = [&](uint32_t i) {
+      const schema::Buffer &buffer = *program.buffers()->Get(i);
+      return buffer.first() <= peak.time && buffer.last() >= peak.time;
+    };
     for (uint32_t i = 0; program.buffers() && i < program.buffers()->size(); ++i)
       if (const schema::Buffer &buffer = *program.buffers()->Get(i);
-          buffer.storage() == schema::Storage::Lent && buffer.entry() == peak.entry && buffer.first() <= peak.time &&
-          buffer.last() >= peak.time)
+          buffer.storage() == schema::Storage::Lent && buffer.entry() == peak.entry && isLive(i))
         peak.lent += aligned(buffer.size());
-    std::erase_if(peak.live, [&](uint32_t i) {
-      const schema::Buffer &buffer = *program.buffers()->Get(i);
-      return buffer.first() > peak.time || buffer.last() < peak.time;
-    });
+    std::erase_if(peak.live, [&](uint32_t i) { return !isLive(i); });
     std::sort(peak.live.begin(), peak.live.end(), [&](uint32_t a, uint32_t b) {
       return std::pair(-program.buffers()->Get(a)->size(), a) < std::pair(-program.buffers()->Get(b)->size(), b);
     });

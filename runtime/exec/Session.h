@@ -99,13 +99,14 @@ public:
   Status write(Block block, std::string_view name, std::span<const float> values);
   Status read(Block block, std::string_view name, std::span<float> values) const;
 
+  /// How many places of a packed row hold tokens, from the first on; of 0: all.
+  struct Use {
+    int64_t places = 0, of = 0;
+  };
   /// Runs an entry once. Inputs are converted (Convert.h) and must have the exact shape; absent optional ones are
   /// zeros. Outputs that are not asked for are not copied; those asked for must have the program's dtype and shape. All
   /// faults of the arguments are reported at once. Failed if an output named "loss" is not finite, or a step failed.
-  /// `use`: how many places of a packed row hold tokens, from the first on; what lies behind them may be left out.
-  struct Use {
-    int64_t places = 0, of = 0; ///< of 0: all
-  };
+  /// What `use` says is not in use may be left out.
   Status run(std::string_view entry, const Inputs &inputs, const Outputs &outputs, Use use);
   Status run(std::string_view entry, const Inputs &inputs, const Outputs &outputs) {
     return run(entry, inputs, outputs, Use());

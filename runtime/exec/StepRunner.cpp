@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <set>
 
 namespace graft {
@@ -275,44 +276,70 @@ void keepOnly(BatchArray &lossMask, const std::vector<bool> &holds, int64_t toke
 
 } // namespace
 
-/// What one run of an entry sees of a batch.
-struct StepRunner::Part {
-  const Batch *batch = nullptr;
-  int64_t row = 0, rows = 0; ///< of the batch
-  Batch own;                 ///< packed: the batch with the arrays of a packed row
-  std::vector<bool> holds;   ///< packed: the sequences that the row holds
-  Session::Use use;          ///< packed: the places in use
+/// One run of an entry: what it sees of a batch.
+struct StepRunner::Run {
+  std::string_view entry;
+  int64_t row = 0, rows = 0;         ///< of the batch
+  std::optional<Batch> own;          ///< packed: the batch with the arrays of a packed row
+  std::vector<bool> holds;           ///< packed: the sequences that the row holds
+  Session::Use use;                  ///< packed: the places in use
+  std::optional<EntryInputs> inputs; ///< refer to `own` or the batch, and to Runs
 };
 
-Result<std::vector<std::unique_ptr<StepRunner::Part>>> StepRunner::partsOf(const Batch &batch, Extent &extent) const {
-  std::vector<std::unique_ptr<Part>> parts;
-  if (batch.sequences != settings_.sequences)
-    return wrongRows(batch.sequences, settings_.sequences);
+/// The runs that a batch takes: micro-batches, or packed rows.
+struct StepRunner::Runs {
+  std::vector<BindingInfo> bindings;
+  Denominators denominators; ///< of the whole batch
+  Extent extent;
+  std::vector<std::unique_ptr<Run>> list;
+};
+
+Status StepRunner::cut(const Batch &batch, Runs &runs) const {
   for (int64_t real : batch.integers("attention_mask"))
-    extent.given += real != 0;
+    runs.extent.given += real != 0;
   if (settings_.packed == 0) {
     int64_t rows = settings_.sequences / settings_.microBatches;
     for (int64_t row = 0; row < batch.sequences; row += rows)
-      parts.push_back(std::make_unique<Part>(Part{&batch, row, rows, {}, {}, {}}));
-    extent.computed = extent.given;
-    extent.places = batch.sequences * batch.tokens;
-    return parts;
+      runs.list.push_back(std::make_unique<Run>(Run{"", row, rows, {}, {}, {}, {}}));
+    runs.extent.computed = runs.extent.given;
+    runs.extent.places = batch.sequences * batch.tokens;
+    return Status::ok();
   }
   GRAFT_ASSIGN_OR_RETURN(std::vector<PackedRow> packed, packBatch(batch, {settings_.packed, settings_.sharePrompts}));
   for (PackedRow &row : packed) {
-    auto part = std::make_unique<Part>(
-        Part{nullptr, 0, batch.sequences, batch, std::move(row.holds), {row.places, settings_.packed}});
+    auto run = std::make_unique<Run>(
+        Run{"", 0, batch.sequences, batch, std::move(row.holds), {row.places, settings_.packed}, {}});
     for (BatchArray &array : row.arrays)
-      setArray(part->own, std::move(array));
-    for (BatchArray &array : part->own.arrays)
+      setArray(*run->own, std::move(array));
+    for (BatchArray &array : run->own->arrays)
       if (array.name == "loss_mask")
-        keepOnly(array, part->holds, batch.tokens);
-    part->batch = &part->own;
-    extent.computed += row.places;
-    extent.places += settings_.packed;
-    parts.push_back(std::move(part));
+        keepOnly(array, run->holds, batch.tokens);
+    runs.extent.computed += row.places;
+    runs.extent.places += settings_.packed;
+    runs.list.push_back(std::move(run));
   }
-  return parts;
+  return Status::ok();
+}
+
+Result<std::unique_ptr<StepRunner::Runs>> StepRunner::runsOf(std::string_view entry, const Batch &batch) const {
+  if (batch.sequences != settings_.sequences)
+    return wrongRows(batch.sequences, settings_.sequences);
+  auto runs = std::make_unique<Runs>();
+  GRAFT_ASSIGN_OR_RETURN(runs->bindings, session_.inputs(entry));
+  runs->denominators = denominatorsOf(batch);
+  GRAFT_RETURN_IF_ERROR(cut(batch, *runs));
+  std::string_view more = entry == "accumulate" ? "accumulate_more" : entry; // from the second run on
+  if (runs->list.size() > 1 && !session_.inputs(more).isOk())
+    return Status::error(Code::Range,
+                         "the step's sequences need " + std::to_string(runs->list.size()) + " packed rows of " +
+                             std::to_string(settings_.packed) + " tokens, but this objective needs them all in one",
+                         "", "compile with a larger batch.packed");
+  for (const auto &run : runs->list) {
+    run->entry = run == runs->list.front() ? entry : more;
+    run->inputs.emplace(runs->bindings, run->own ? *run->own : batch, runs->denominators);
+    GRAFT_RETURN_IF_ERROR(run->inputs->fill(run->row, run->rows));
+  }
+  return runs;
 }
 
 namespace {
@@ -343,47 +370,35 @@ private:
 } // namespace
 
 Result<std::vector<float>> StepRunner::logprobs(const Batch &batch) {
-  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("logprobs"));
-  Extent extent;
-  GRAFT_ASSIGN_OR_RETURN(auto parts, partsOf(batch, extent));
-  Denominators denominators = denominatorsOf(batch);
+  GRAFT_ASSIGN_OR_RETURN(auto runs, runsOf("logprobs", batch));
   std::vector<float> values(static_cast<size_t>(batch.sequences * batch.tokens));
   LogprobTarget target(values, batch.tokens);
-  for (const auto &part : parts) {
-    EntryInputs inputs(bindings, *part->batch, denominators);
-    GRAFT_RETURN_IF_ERROR(inputs.fill(part->row, part->rows));
-    Outputs outputs = {{"logprobs", target.array(part->row, part->rows, settings_.packed > 0)}};
-    GRAFT_RETURN_IF_ERROR(session_.run("logprobs", inputs.get(), outputs, part->use));
-    target.take(part->holds);
+  for (const auto &run : runs->list) {
+    Outputs outputs = {{"logprobs", target.array(run->row, run->rows, run->own.has_value())}};
+    GRAFT_RETURN_IF_ERROR(session_.run(run->entry, run->inputs->get(), outputs, run->use));
+    target.take(run->holds);
   }
   return values;
 }
 
 Result<StepResult> StepRunner::accumulate(const Batch &batch) {
-  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("accumulate"));
+  GRAFT_ASSIGN_OR_RETURN(auto runs, runsOf("accumulate", batch));
   GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> results, session_.outputs("accumulate"));
   StepResult step;
-  GRAFT_ASSIGN_OR_RETURN(auto parts, partsOf(batch, step.extent));
-  if (parts.size() > 1 && !session_.inputs("accumulate_more").isOk())
-    return Status::error(Code::Range,
-                         "the step's sequences need " + std::to_string(parts.size()) + " packed rows of " +
-                             std::to_string(settings_.packed) + " tokens, but this objective needs them all in one",
-                         "", "compile with a larger batch.packed");
-  step.denominators = denominatorsOf(batch);
+  step.extent = runs->extent;
+  step.denominators = runs->denominators;
   step.logprobs.resize(static_cast<size_t>(batch.sequences * batch.tokens));
   LogprobTarget target(step.logprobs, batch.tokens);
   std::vector<float> scalars(results.size());
-  bool first = true;
-  for (const auto &part : parts) {
-    EntryInputs inputs(bindings, *part->batch, step.denominators);
-    GRAFT_RETURN_IF_ERROR(inputs.fill(part->row, part->rows));
+  for (const auto &run : runs->list) {
+    bool first = run == runs->list.front();
     Outputs outputs;
     for (size_t i = 0; i < results.size(); ++i)
       outputs[results[i].name] = results[i].name == "logprobs"
-                                     ? target.array(part->row, part->rows, settings_.packed > 0)
+                                     ? target.array(run->row, run->rows, run->own.has_value())
                                      : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
-    GRAFT_RETURN_IF_ERROR(session_.run(first ? "accumulate" : "accumulate_more", inputs.get(), outputs, part->use));
-    target.take(part->holds);
+    GRAFT_RETURN_IF_ERROR(session_.run(run->entry, run->inputs->get(), outputs, run->use));
+    target.take(run->holds);
     for (size_t i = 0, metric = 0; i < results.size(); ++i) {
       if (results[i].name == "loss")
         step.loss += static_cast<double>(scalars[i]);
@@ -396,24 +411,16 @@ Result<StepResult> StepRunner::accumulate(const Batch &batch) {
       combineMetric(step.metrics[metric++].second, static_cast<double>(scalars[i]),
                     rule == settings_.combine.end() ? "sum" : rule->second, first);
     }
-    first = false;
   }
   return step;
 }
 
 Result<std::string> StepRunner::whereNotFinite(const Batch &batch) {
-  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> bindings, session_.inputs("accumulate"));
-  Extent extent;
-  GRAFT_ASSIGN_OR_RETURN(auto parts, partsOf(batch, extent));
-  Denominators denominators = denominatorsOf(batch);
-  bool first = true;
-  for (const auto &part : parts) {
-    EntryInputs inputs(bindings, *part->batch, denominators);
-    GRAFT_RETURN_IF_ERROR(inputs.fill(part->row, part->rows));
-    GRAFT_ASSIGN_OR_RETURN(auto found, session_.findNonFinite(first ? "accumulate" : "accumulate_more", inputs.get()));
+  GRAFT_ASSIGN_OR_RETURN(auto runs, runsOf("accumulate", batch));
+  for (const auto &run : runs->list) {
+    GRAFT_ASSIGN_OR_RETURN(auto found, session_.findNonFinite(run->entry, run->inputs->get()));
     if (found)
       return *found;
-    first = false;
   }
   return std::string();
 }

@@ -84,9 +84,11 @@ public:
   Result<std::string> whereNotFinite(const Batch &batch);
 
 private:
-  struct Part;
-  /// The runs of an entry that a batch takes: micro-batches, or packed rows.
-  Result<std::vector<std::unique_ptr<Part>>> partsOf(const Batch &batch, Extent &extent) const;
+  struct Run;
+  struct Runs;
+  /// The runs of an entry that a batch takes, with their inputs. The batch outlives them.
+  Result<std::unique_ptr<Runs>> runsOf(std::string_view entry, const Batch &batch) const;
+  Status cut(const Batch &batch, Runs &runs) const;
   Result<std::vector<float>> advantages(const Batch &batch, std::vector<int64_t> &shape);
 
   Session &session_;
