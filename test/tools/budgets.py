@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 import numpy as np
-from command import Failure, graft, run, write_recipe
+from command import Failure, accumulate, graft, run, run_checks, write_recipe
 from safetensors.numpy import load_file
 
 BUDGETS = 20
@@ -28,12 +28,6 @@ def compile_within(program, work, budget, name):
 
 def device_bytes(summary):
     return sum(summary[key] for key in ("parameter_bytes", "gradient_bytes", "state_bytes", "arena_bytes", "constant_bytes"))
-
-
-def outputs(program, work, folder, name):
-    graft(program, "run", f"{work}/{name}.graft", "--entry", "accumulate", "--gradients", "--batch", f"{folder}/batch.safetensors",
-          "--weights", f"{folder}/weights.safetensors", "--out", f"{work}/{name}.safetensors")
-    return load_file(f"{work}/{name}.safetensors")
 
 
 def same_bits(what, one, other):
@@ -77,7 +71,7 @@ def check(program, folder, work):
             raise Failure(f"the file says {explained['arena_bytes']} bytes of arena, predicted {point['arena_bytes']}")
         if last and (point["seconds"] < last["seconds"] - 1e-12 or point["flops"] < last["flops"]):
             raise Failure(f"{point['budget']} bytes are faster than {last['budget']}")
-        got = outputs(program, work, folder, "p")
+        got = accumulate(program, f"{work}/p.graft", f"{folder}/batch.safetensors", f"{folder}/weights.safetensors", f"{work}/p.safetensors")
         expected = expected or got
         same_bits(f"budget {point['budget']}", expected, got)
         last = point
@@ -93,15 +87,12 @@ def main():
     parser.add_argument("models")
     parser.add_argument("--only", default="llama,gpt2,gemma3_text")
     arguments = parser.parse_args()
-    failed = 0
-    for name in arguments.only.split(","):
+
+    def checked(name):
         with tempfile.TemporaryDirectory() as work:
-            try:
-                print(f"ok   {name}: {check(arguments.graft, f'{arguments.models}/{name}', work)}")
-            except Failure as failure:
-                failed += 1
-                print(f"FAIL {name}: {failure}")
-    return 1 if failed else 0
+            return check(arguments.graft, f"{arguments.models}/{name}", work)
+
+    return run_checks([(name, lambda name=name: checked(name)) for name in arguments.only.split(",")])
 
 
 if __name__ == "__main__":

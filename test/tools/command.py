@@ -1,6 +1,10 @@
 """What the checks of the command line share: running graft, writing a recipe."""
+import json
 import os
+import random
 import subprocess
+
+from safetensors.numpy import load_file
 
 RECIPE = """[model]
 graph = "{graph}"
@@ -46,3 +50,30 @@ def graft(program, *arguments, **options):
 def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch"):
     with open(path, "w") as file:
         file.write(RECIPE.format(graph=os.path.abspath(graph), weights=os.path.abspath(weights), sequences=sequences, tokens=tokens, lr=lr, old_logprobs=old_logprobs))
+
+
+def accumulate(program, compiled, batch, weights, out, *more):
+    """Everything that one run of the entry accumulate gives for the arrays of a file: loss, log-probs, metrics, gradients."""
+    graft(program, "run", compiled, "--entry", "accumulate", "--gradients", "--batch", batch, "--weights", weights, "--out", out, *more)
+    return load_file(out)
+
+
+def write_rollouts(path, count, vocabulary, seed):
+    """Random completions of 2 to 10 tokens, four in a group, each with a prompt of its own of 2 to 6."""
+    draw = random.Random(seed)
+    with open(path, "w") as file:
+        for index in range(count):
+            ids = lambda low, high: [draw.randrange(1, vocabulary) for _ in range(draw.randint(low, high))]
+            file.write(json.dumps({"prompt_ids": ids(2, 6), "completion_ids": ids(2, 10), "reward": draw.randint(0, 2) / 2, "group_id": index // 4}) + "\n")
+
+
+def run_checks(checks):
+    """Runs (name, function) pairs, a line for each; a function returns what to say or raises Failure. The exit code."""
+    failed = 0
+    for name, check in checks:
+        try:
+            print(f"ok   {name}: {check()}", flush=True)
+        except Failure as failure:
+            failed += 1
+            print(f"FAIL {name}: {failure}", flush=True)
+    return 1 if failed else 0

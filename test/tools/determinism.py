@@ -6,13 +6,12 @@
 import hashlib
 import json
 import os
-import random
 import shutil
 import sys
 import tempfile
 
 import numpy as np
-from command import Failure, graft, write_recipe
+from command import Failure, graft, write_recipe, write_rollouts
 from safetensors.numpy import load_file
 
 STEPS, ROWS, WIDTH = 4, 4, 16
@@ -22,14 +21,6 @@ VOLATILE = {"seconds", "tokens_per_second", "memory"}
 def digest(path):
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
-
-
-def write_rollouts(path, vocabulary):
-    draw = random.Random(5)
-    with open(path, "w") as file:
-        for index in range(STEPS * ROWS):
-            ids = lambda low, high: [draw.randrange(1, vocabulary) for _ in range(draw.randint(low, high))]
-            file.write(json.dumps({"prompt_ids": ids(2, 6), "completion_ids": ids(2, 10), "reward": draw.randint(0, 2) / 2, "group_id": index // 4}) + "\n")
 
 
 def metrics(folder):
@@ -55,7 +46,7 @@ def check(program, model, work):
     same("two compiles", digest(f"{work}/a.graft"), digest(f"{work}/b.graft"))
 
     vocabulary = json.load(open(f"{model}/config.json"))["vocab_size"]
-    write_rollouts(f"{work}/rollouts.jsonl", vocabulary)
+    write_rollouts(f"{work}/rollouts.jsonl", STEPS * ROWS, vocabulary, seed=5)
     for name in ("one", "two"):
         train(program, work, name)
     same("metrics of two runs", metrics(f"{work}/one"), metrics(f"{work}/two"))

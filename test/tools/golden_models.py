@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 import numpy as np
-from command import Failure, graft, write_recipe
+from command import Failure, accumulate, graft, write_recipe
 from safetensors.numpy import load_file
 
 LOGPROB, LOSS, GRADIENT = 1e-5, 1e-5, 2e-5
@@ -64,9 +64,9 @@ def check(program, folder, model, interpret):
     with tempfile.TemporaryDirectory() as work:
         write_recipe(f"{work}/recipe.toml", graph=model, weights=f"{folder}/weights.safetensors", sequences=rows, tokens=width)
         graft(program, "compile", f"{work}/recipe.toml", "-o", f"{work}/p.graft")
-        graft(program, "run", f"{work}/p.graft", "--entry", "accumulate", "--gradients", "--batch", f"{folder}/batch.safetensors",
-              "--weights", f"{folder}/weights.safetensors", "--out", f"{work}/out.safetensors", *["--interpret"] * interpret)
-        return compare(load_file(f"{work}/out.safetensors"), folder)
+        out = accumulate(program, f"{work}/p.graft", f"{folder}/batch.safetensors", f"{folder}/weights.safetensors", f"{work}/out.safetensors",
+                         *["--interpret"] * interpret)
+        return compare(out, folder)
 
 
 def keeps_names(variant):

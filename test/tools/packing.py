@@ -13,8 +13,8 @@ import sys
 import tempfile
 
 import numpy as np
-from command import Failure, graft, run, write_recipe
-from safetensors.numpy import load_file, save_file
+from command import Failure, accumulate, graft, run, run_checks, write_recipe
+from safetensors.numpy import save_file
 
 ROWS, WIDTH, BOUND = 6, 20, 1e-5
 
@@ -52,9 +52,7 @@ def compile_program(program, work, folder, name, objective, packing):
 
 
 def outputs(program, work, folder, name):
-    graft(program, "run", f"{work}/{name}.graft", "--entry", "accumulate", "--gradients", "--batch", f"{work}/batch.safetensors",
-          "--weights", f"{folder}/weights.safetensors", "--out", f"{work}/{name}.safetensors")
-    return load_file(f"{work}/{name}.safetensors")
+    return accumulate(program, f"{work}/{name}.graft", f"{work}/batch.safetensors", f"{folder}/weights.safetensors", f"{work}/{name}.safetensors")
 
 
 def worst_difference(got, want, mask):
@@ -123,17 +121,13 @@ def main():
     parser.add_argument("--only", default="llama,gpt2,gemma3_text,opt")
     parser.add_argument("--batches", type=int, default=2)
     arguments = parser.parse_args()
-    checks = [(name, lambda folder, work: check(arguments.graft, folder, work, arguments.batches)) for name in arguments.only.split(",")]
-    checks.append(("llama", lambda folder, work: check_refusals(arguments.graft, folder, work)))
-    failed = 0
-    for name, one in checks:
+
+    def checked(name, function, *more):
         with tempfile.TemporaryDirectory() as work:
-            try:
-                print(f"ok   {name}: {one(f'{arguments.models}/{name}', work)}", flush=True)
-            except Failure as failure:
-                failed += 1
-                print(f"FAIL {name}: {failure}", flush=True)
-    return 1 if failed else 0
+            return function(arguments.graft, f"{arguments.models}/{name}", work, *more)
+
+    checks = [(name, lambda name=name: checked(name, check, arguments.batches)) for name in arguments.only.split(",")]
+    return run_checks(checks + [("llama", lambda: checked("llama", check_refusals))])
 
 
 if __name__ == "__main__":

@@ -90,12 +90,19 @@ void expectSound(const Batch &batch, const PackOptions &options, const std::vect
     EXPECT_EQ(found[static_cast<size_t>(b)], 1) << "sequence " << b;
 }
 
+/// The only row of a batch that needs no more.
+PackedRow onlyRow(const Batch &batch, const PackOptions &options) {
+  auto rows = packBatch(batch, options);
+  EXPECT_TRUE(rows.isOk());
+  if (!rows.isOk())
+    return {};
+  EXPECT_EQ(rows->size(), 1u);
+  expectSound(batch, options, *rows);
+  return rows->front();
+}
+
 TEST(Pack, SequencesSideBySide) {
-  Batch batch = batchOf({{{1, 2}, {3}}, {{1, 2}, {4, 5}}}, 6);
-  auto rows = packBatch(batch, {8, false});
-  ASSERT_TRUE(rows.isOk());
-  ASSERT_EQ(rows->size(), 1u);
-  const PackedRow &row = (*rows)[0];
+  PackedRow row = onlyRow(batchOf({{{1, 2}, {3}}, {{1, 2}, {4, 5}}}, 6), {8, false});
   EXPECT_EQ(row.places, 7);
   EXPECT_THAT(integers(row, "packed.input_ids"), ElementsAre(1, 2, 3, 1, 2, 4, 5, 0));
   EXPECT_THAT(integers(row, "packed.position_ids"), ElementsAre(0, 1, 2, 0, 1, 2, 3, 0));
@@ -104,25 +111,17 @@ TEST(Pack, SequencesSideBySide) {
 }
 
 TEST(Pack, PromptsOnce) {
-  Batch batch = batchOf({{{1, 2}, {3}}, {{9}, {8}}, {{1, 2}, {4, 5}}}, 6);
-  auto rows = packBatch(batch, {8, true});
-  ASSERT_TRUE(rows.isOk());
-  ASSERT_EQ(rows->size(), 1u);
-  const PackedRow &row = (*rows)[0];
+  PackedRow row = onlyRow(batchOf({{{1, 2}, {3}}, {{9}, {8}}, {{1, 2}, {4, 5}}}, 6), {8, true});
   EXPECT_EQ(row.places, 7);
   EXPECT_THAT(integers(row, "packed.input_ids"), ElementsAre(1, 2, 3, 4, 5, 9, 8, 0));
   EXPECT_THAT(integers(row, "packed.position_ids"), ElementsAre(0, 1, 2, 2, 3, 0, 1, 0));
   EXPECT_THAT(integers(row, "packed.segment_ids"), ElementsAre(1, 1, 2, 3, 3, 4, 5, 0, 1, 1, 1, 1, 1, 4, 4, 0));
-  expectSound(batch, {8, true}, *rows);
 }
 
 TEST(Pack, WithoutALossNothingIsShared) {
   Batch batch = batchOf({{{1, 2}, {3}}, {{1, 2}, {3}}}, 4);
   std::erase_if(batch.arrays, [](const BatchArray &array) { return array.name == "loss_mask"; });
-  auto rows = packBatch(batch, {8, true});
-  ASSERT_TRUE(rows.isOk());
-  EXPECT_EQ((*rows)[0].places, 6);
-  expectSound(batch, {8, true}, *rows);
+  EXPECT_EQ(onlyRow(batch, {8, true}).places, 6);
 }
 
 TEST(Pack, SaysAllSequencesThatAreTooLong) {
