@@ -1,0 +1,168 @@
+"""What is measured: for each work Graft's side, PyTorch's variants, the bar, and what must agree before a number counts.
+
+A new work is an entry of WORKS here and a function of the same name in WORKS of pytorch_side.py.
+"""
+import json
+import os
+import random
+import statistics
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sides import ROOT, GraftTrain, Trouble, say
+
+EXAMPLE = os.path.join(ROOT, "examples", "smollm2")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to write the work in PyTorch; `options` are those of its function in pytorch_side.py."""
+    name: str
+    options: dict
+    compiles: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """`need(model folder)` fails if a file is missing. `prepare(bench, folder)` returns Graft's side and the settings for PyTorch's. `agree`
+    lists, for each of the first steps, by how much the two sides' values may differ: name -> (absolute, relative)."""
+    what: str
+    bar: float
+    gib: float  # memory that each side takes, roughly
+    variants: tuple[Variant, ...]
+    need: Callable
+    prepare: Callable
+    agree: tuple[dict, ...]
+
+
+GRPO = {"lr": 1e-6, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "clip_grad_norm": 1.0, "clip_low": 0.2, "clip_high": 0.2}
+GRPO_RECIPE = """[model]
+graph = {graph}
+weights = {weights}
+[objective]
+preset = "grpo"
+aggregation = "token_mean"
+clip_low = {clip_low}
+clip_high = {clip_high}
+kl = "none"
+old_logprobs = "batch"
+[batch]
+sequences = {sequences}
+tokens = {tokens}
+[optimizer]
+name = "adamw"
+lr = {lr}
+betas = {betas}
+eps = {eps}
+weight_decay = {weight_decay}
+decay = "matrices"
+clip_grad_norm = {clip_grad_norm}
+"""
+
+
+def need_smollm2(model):
+    fetch = "Fetch it with tools/setup.sh --no-build && tools/fetch_smollm2.sh, or name its folder with --model"
+    restore = "It is part of the repository: git status tells what became of it"
+    for folder, name, todo in ((model, "model.safetensors", fetch), (model, "config.json", fetch), (EXAMPLE, "model.onnx", restore),
+                               (EXAMPLE, "rollouts.jsonl", restore)):
+        path = os.path.join(folder, name)
+        if not os.path.isfile(path):
+            raise Trouble(f"there is no {os.path.relpath(path)}", todo)
+
+
+def prepare_smollm2_step(bench, folder, packed=False):
+    """The first 16 rollouts of the example, with the sampler's log-probs as old ones and advantages within each group: both sides read this
+    file. `packed`: Graft's side computes each prompt once, in one row that just holds the step."""
+    sequences = 16
+    with open(os.path.join(EXAMPLE, "rollouts.jsonl")) as file:
+        lines = [json.loads(next(file)) for _ in range(sequences)]
+    groups = {}
+    for line in lines:
+        groups.setdefault(line["group_id"], []).append(line["reward"])
+    rollouts = os.path.join(folder, "rollouts.jsonl")
+    with open(rollouts, "w") as file:
+        for line in lines:
+            rewards = groups[line["group_id"]]
+            advantage = (line["reward"] - statistics.fmean(rewards)) / (statistics.stdev(rewards) + 1e-4)
+            print(json.dumps({"prompt_ids": line["prompt_ids"], "completion_ids": line["completion_ids"], "old_logprobs": line["sampler_logprobs"],
+                              "advantage": advantage}), file=file)
+    width = max(len(line["prompt_ids"]) + len(line["completion_ids"]) for line in lines)
+    recipe = GRPO_RECIPE.format(graph=json.dumps(os.path.join(EXAMPLE, "model.onnx")),
+                                weights=json.dumps(os.path.join(bench.model, "model.safetensors")), sequences=sequences, tokens=width, **GRPO)
+    if packed:
+        prompts = {tuple(line["prompt_ids"]) for line in lines}
+        used = sum(map(len, prompts)) + sum(len(line["completion_ids"]) for line in lines)
+        recipe = recipe.replace("[batch]", f"[batch]\npacked = {-(-used // 64) * 64}")
+    return GraftTrain(bench, folder, recipe, rollouts), {"model": bench.model, "rollouts": rollouts, "sequences": sequences, "tokens": width, **GRPO}
+
+
+GPT2_GRAPH = os.path.join(ROOT, "test", "benchmarks", "graphs", "gpt2-124m.onnx")
+GPT2 = {"sequences": 4, "tokens": 64, "lr": 1e-4, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
+GPT2_RECIPE = """[model]
+graph = {graph}
+weights = {weights}
+[model.names]
+"lm_head.weight" = "transformer.wte.weight"
+[objective]
+preset = "sft"
+[batch]
+sequences = {sequences}
+tokens = {tokens}
+[optimizer]
+lr = {lr}
+betas = {betas}
+eps = {eps}
+weight_decay = {weight_decay}
+decay = "all"
+clip_grad_norm = 0
+"""
+
+
+def need_gpt2(model):
+    if not os.path.isfile(GPT2_GRAPH):
+        raise Trouble(f"there is no {os.path.relpath(GPT2_GRAPH)}", "It is part of the repository: git status tells what became of it")
+
+
+def prepare_gpt2_step(bench, folder):
+    """Random weights, written once by PyTorch's side; four rows of random tokens, all but the first of each in the loss."""
+    weights, rollouts = os.path.join(folder, "model.safetensors"), os.path.join(folder, "rollouts.jsonl")
+    say("gpt2-step: writing random weights")
+    made = subprocess.run([bench.python, os.path.join(ROOT, "test", "benchmarks", "pytorch_side.py"), "--gpt2-weights", weights],
+                          capture_output=True, text=True)
+    if made.returncode:
+        raise Trouble(f"PyTorch could not write weights: {made.stderr.strip()[-300:]}", "--python must have torch, transformers and safetensors")
+    draw = random.Random(0)
+    with open(rollouts, "w") as file:
+        for _ in range(GPT2["sequences"]):
+            ids = [draw.randrange(50257) for _ in range(GPT2["tokens"])]
+            print(json.dumps({"prompt_ids": ids[:1], "completion_ids": ids[1:]}), file=file)
+    recipe = GPT2_RECIPE.format(graph=json.dumps(GPT2_GRAPH), weights=json.dumps(weights), **GPT2)
+    return GraftTrain(bench, folder, recipe, rollouts), {"weights": weights, "rollouts": rollouts, **GPT2}
+
+
+SMOLLM2_STEP = Work(
+    what="one GRPO step of SmolLM2-135M on 16 padded completions, float32",
+    bar=0.50,
+    gib=6,
+    variants=(Variant("all logits", {"select": False, "compile": False}),
+              Variant("selected logits", {"select": True, "compile": False}),
+              Variant("selected logits, compiled", {"select": True, "compile": True}, compiles=True)),
+    need=need_smollm2,
+    prepare=prepare_smollm2_step,
+    # The second step has seen the optimizer, which moves the loss by 0.01.
+    agree=({"tokens": (0, 0), "loss": (2e-5, 5e-4), "grad_norm": (0, 1e-3)}, {"tokens": (0, 0), "loss": (2e-4, 0), "grad_norm": (0, 1e-2)}))
+
+WORKS = {
+    "smollm2-step": SMOLLM2_STEP,
+    "smollm2-packed": replace(SMOLLM2_STEP, what="the same step, Graft's side in one packed row with shared prompts", bar=0.20,
+                              prepare=lambda bench, folder: prepare_smollm2_step(bench, folder, packed=True)),
+    "gpt2-step": Work(
+        what="one training step of GPT-2 124M with random weights, 4 x 64 tokens, float32",
+        bar=0.52,
+        gib=4,
+        variants=(Variant("eager", {"compile": False}), Variant("compiled", {"compile": True}, compiles=True)),
+        need=need_gpt2,
+        prepare=prepare_gpt2_step,
+        agree=({"tokens": (0, 0), "loss": (2e-5, 0)}, {"tokens": (0, 0), "loss": (2e-4, 0)})),
+}
