@@ -21,7 +21,9 @@ std::string locationText(Location location) {
     if (auto name = dyn_cast<NameLoc>(inner))
       add(name.getName().str());
     else if (auto file = dyn_cast<FileLineColLoc>(inner))
-      add(file.getFilename().str() + ":" + std::to_string(file.getLine()) + ":" + std::to_string(file.getColumn()));
+      add(file.getLine() == 0 ? file.getFilename().str() // a whole file
+                              : file.getFilename().str() + ":" + std::to_string(file.getLine()) + ":" +
+                                    std::to_string(file.getColumn()));
     return WalkResult::advance();
   });
   return text;

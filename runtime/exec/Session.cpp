@@ -201,10 +201,11 @@ Status Session::State::prepare() {
 Result<std::unique_ptr<Session>> Session::open(Program program, Options options) {
   try {
     auto state = std::make_unique<State>(std::move(program), options);
-    GRAFT_RETURN_IF_ERROR(state->allocate());
-    GRAFT_RETURN_IF_ERROR(state->openKernels());
+    const std::string &name = state->program.name();
+    GRAFT_RETURN_IF_ERROR(state->allocate().at(name));
+    GRAFT_RETURN_IF_ERROR(state->openKernels().at(name));
     GRAFT_RETURN_IF_ERROR(state->startWorkers());
-    GRAFT_RETURN_IF_ERROR(state->prepare());
+    GRAFT_RETURN_IF_ERROR(state->prepare().at(name));
     return std::unique_ptr<Session>(new Session(std::move(state)));
   } catch (const std::bad_alloc &) {
     return Status::error(Code::DoesNotFit, "no memory to open the program");

@@ -157,10 +157,10 @@ Result<StepSettings> StepSettings::read(const Program &program) {
   for (const auto &[key, value] : values)
     if (key.starts_with("metric."))
       settings.combine[key.substr(7)] = value;
+  if (status.isOk() && settings.sequences % settings.microBatches != 0)
+    status = Status::error(Code::Verify, "batch.sequences is no multiple of batch.micro_batches");
   if (!status.isOk())
-    return status;
-  if (settings.sequences % settings.microBatches != 0)
-    return Status::error(Code::Verify, "batch.sequences is no multiple of batch.micro_batches");
+    return std::move(status).at(program.name());
   return settings;
 }
 

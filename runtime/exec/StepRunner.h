@@ -31,7 +31,7 @@ struct StepSettings {
   std::string objective;
   std::map<std::string, std::string> combine; ///< metric -> exact, sum, max, min, whole
 
-  /// Verify fault for a program without them.
+  /// Verify faults at the program's name for what it lacks.
   static Result<StepSettings> read(const Program &program);
 };
 

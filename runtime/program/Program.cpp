@@ -78,6 +78,7 @@ Result<Program> Program::open(const std::string &path) {
   Result<Program> program = fromOwned(std::move(bytes), *size);
   if (!program.isOk())
     return program.takeStatus().at(escaped(path));
+  program->name_ = escaped(path);
   return program;
 }
 

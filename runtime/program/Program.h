@@ -32,6 +32,8 @@ public:
   int findParameter(std::string_view name) const;
   /// The object code for this CPU: the best target that it supports; nullptr if the program has no kernels.
   const schema::Object *object() const;
+  /// The path that it was opened by, escaped for messages; "program" for bytes.
+  const std::string &name() const { return name_; }
   /// hash64 of the file.
   uint64_t fingerprint() const { return fingerprint_; }
 
@@ -42,6 +44,7 @@ private:
   static Result<Program> fromOwned(std::unique_ptr<uint8_t[], Free> bytes, size_t size);
 
   std::shared_ptr<const uint8_t[]> bytes_; // 64-byte aligned
+  std::string name_ = "program";
   const schema::Program *root_ = nullptr;
   uint64_t fingerprint_ = 0;
 };

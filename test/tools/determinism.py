@@ -44,6 +44,8 @@ def check(program, model, work):
     for name in ("a", "b"):
         graft(program, "compile", f"{work}/recipe.toml", "-o", f"{work}/{name}.graft")
     same("two compiles", digest(f"{work}/a.graft"), digest(f"{work}/b.graft"))
+    with open(f"{work}/a.graft", "rb") as file:
+        same("lines of a program with the path of the graph (the recipe has one)", file.read().count(f"{model}/model.onnx".encode()), 1)
 
     vocabulary = json.load(open(f"{model}/config.json"))["vocab_size"]
     write_rollouts(f"{work}/rollouts.jsonl", STEPS * ROWS, vocabulary, seed=5)

@@ -385,7 +385,7 @@ Result<ImportedModel> Importer::run() {
   if (options_.batch < 0 || options_.sequence < 0)
     return Status::error(Code::Range, "batch and sequence must not be negative");
   context_.loadDialect<func::FuncDialect, nn::NNDialect, rl::RLDialect, arith::ArithDialect, math::MathDialect>();
-  Location loc = NameLoc::get(builder_.getStringAttr(file_.path()));
+  Location loc = FileLineColLoc::get(builder_.getStringAttr(file_.path()), 0, 0);
   out_.module = ModuleOp::create(loc);
   builder_.setInsertionPointToEnd(out_.module->getBody());
   function_ = func::FuncOp::create(builder_, loc, "forward", builder_.getFunctionType({}, {}));
