@@ -7,11 +7,13 @@ namespace graft::kernels {
 // Defined by the *_cpu.cpp files, once per instruction set.
 #define GRAFT_DECLARE(TARGET)                                                                                          \
   namespace TARGET {                                                                                                   \
-  void adamw(float *, const float *, float *, float *, int64_t, const AdamWNumbers &);                                 \
+  void adamw(float *, const float *, float *, float *, uint16_t *, int64_t, const AdamWNumbers &);                     \
   double squaredNorm(const float *, int64_t);                                                                          \
   void addTo(float *, const float *, int64_t);                                                                         \
-  void gemm(int64_t, int64_t, int64_t, const float *, int64_t, int64_t, const float *, int64_t, int64_t, float *,      \
+  void gemm(int64_t, int64_t, int64_t, const void *, int64_t, int64_t, const void *, int64_t, int64_t, float *,        \
             int64_t, float, bool);                                                                                     \
+  void gemmBF16(int64_t, int64_t, int64_t, const void *, int64_t, int64_t, const void *, int64_t, int64_t, float *,    \
+                int64_t, float, bool);                                                                                 \
   void attentionForwardItem(const AttentionForward &, const AttentionRanges &, float *, int64_t, int64_t);             \
   void attentionBackwardItem(const AttentionBackward &, const AttentionRanges &, float *, int64_t, int64_t);           \
   }
@@ -22,10 +24,10 @@ GRAFT_DECLARE(v4)
 
 std::span<const VectorFunctions> availableVectorFunctions() {
   static constexpr VectorFunctions tables[] = {
-      {baseline::adamw, baseline::squaredNorm, baseline::addTo, baseline::gemm, baseline::attentionForwardItem,
+      {baseline::adamw, baseline::squaredNorm, baseline::addTo, baseline::gemm, baseline::gemmBF16, baseline::attentionForwardItem,
        baseline::attentionBackwardItem},
-      {v3::adamw, v3::squaredNorm, v3::addTo, v3::gemm, v3::attentionForwardItem, v3::attentionBackwardItem},
-      {v4::adamw, v4::squaredNorm, v4::addTo, v4::gemm, v4::attentionForwardItem, v4::attentionBackwardItem}};
+      {v3::adamw, v3::squaredNorm, v3::addTo, v3::gemm, v3::gemmBF16, v3::attentionForwardItem, v3::attentionBackwardItem},
+      {v4::adamw, v4::squaredNorm, v4::addTo, v4::gemm, v4::gemmBF16, v4::attentionForwardItem, v4::attentionBackwardItem}};
   static const size_t count = isTargetAvailable("x86-64-v4") ? 3 : isTargetAvailable("x86-64-v3") ? 2 : 1;
   return std::span(tables).first(count);
 }

@@ -16,15 +16,17 @@ struct AttentionRanges;
 
 struct VectorFunctions {
   /// adamw.h
-  void (*adamw)(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
+  void (*adamw)(float *parameter, const float *gradient, float *mean, float *square, uint16_t *working, int64_t count,
                 const AdamWNumbers &numbers);
   /// Sum of squares in double; squared_norm.h.
   double (*squaredNorm)(const float *values, int64_t count);
   /// to[i] += from[i]; gather.h
   void (*addTo)(float *to, const float *from, int64_t count);
-  /// c[i, :] = or += alpha sum_k a[i, k] b[k, :], c's rows contiguous; Gemm.h, when there is no library.
-  void (*gemm)(int64_t m, int64_t n, int64_t k, const float *a, int64_t aRow, int64_t aColumn, const float *b,
-               int64_t bRow, int64_t bColumn, float *c, int64_t cRow, float alpha, bool accumulate);
+  /// c[i, :] = or += alpha sum_k a[i, k] b[k, :], c's rows contiguous; a and b are float32 or bfloat16. Gemm.h, when the
+  /// library is absent or has no code for the product.
+  using OwnGemm = void (*)(int64_t m, int64_t n, int64_t k, const void *a, int64_t aRow, int64_t aColumn, const void *b,
+                           int64_t bRow, int64_t bColumn, float *c, int64_t cRow, float alpha, bool accumulate);
+  OwnGemm gemm, gemmBF16;
   /// One work item, the ranges of its sequence found; attention/attention.cpp.
   void (*attentionForwardItem)(const AttentionForward &call, const AttentionRanges &ranges, float *scratch,
                                int64_t batch, int64_t keyHead);

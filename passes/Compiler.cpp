@@ -6,6 +6,7 @@
 #include "passes/codegen/Passes.h"
 #include "passes/loss/FuseHead.h"
 #include "passes/lower/Lower.h"
+#include "passes/precision/NarrowProducts.h"
 #include "passes/recompute/DoesNotFit.h"
 #include "passes/recompute/EntryPlanner.h"
 #include "runtime/base/AtomicFile.h"
@@ -27,8 +28,8 @@ namespace graft {
 
 namespace {
 
-constexpr std::array<std::string_view, 7> stages = {"import",    "objective", "autodiff", "loss",
-                                                    "recompute", "lower",     "codegen"};
+constexpr std::array<std::string_view, 8> stages = {"import",    "objective", "autodiff", "loss",
+                                                    "precision", "recompute", "lower",    "codegen"};
 
 /// Measures a stage, writes its dump, and says whether the compile ends here.
 class StageEnd {
@@ -199,6 +200,15 @@ Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
   return lossEnd.dump(*module.graph.module);
 }
 
+Status Compiler::narrow(const Recipe &recipe, EntryModule &module, const CompileOptions &options) {
+  StageEnd precisionEnd(options, Stage::Precision);
+  if (recipe.precision.compute == ComputeType::BFloat16)
+    for (StringRef name : {"logprobs", "accumulate"})
+      if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name))
+        narrowProducts(function);
+  return precisionEnd.dump(*module.graph.module);
+}
+
 namespace {
 
 /// Does a step run @accumulate more than once? Packed, it may.
@@ -211,7 +221,7 @@ bool addsToGradients(const Recipe &recipe, const EntryModule &module) {
 Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe, EntryModule &module,
                                                            LoweredEntries &lowered) {
   fillTables(recipe, module, lowered.program);
-  layOutParameters(lowered.program);
+  layOutParameters(lowered.program, narrowParameters(*module.graph.module));
   lowered.kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;
@@ -259,6 +269,7 @@ Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(Recipe recipe, 
   made->microBatches = recipe.batch.microBatches = microBatches;
   GRAFT_ASSIGN_OR_RETURN(made->module, buildEntries(recipe));
   GRAFT_RETURN_IF_ERROR(fuseHeads(made->module, {}));
+  GRAFT_RETURN_IF_ERROR(narrow(recipe, made->module, {}));
   GRAFT_ASSIGN_OR_RETURN(made->planner, plannerFor(recipe, made->module, made->others));
   return made;
 }
@@ -375,7 +386,9 @@ Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &optio
   Compilation compilation;
   if (!stopped(options, Stage::Autodiff))
     GRAFT_RETURN_IF_ERROR(fuseHeads(module, options));
-  if (!stopped(options, Stage::Loss)) {
+  if (!stopped(options, Stage::Loss))
+    GRAFT_RETURN_IF_ERROR(narrow(recipe, module, options));
+  if (!stopped(options, Stage::Precision)) {
     GRAFT_ASSIGN_OR_RETURN(LoweredEntries lowered, planMemory(recipe, module, options));
     StageEnd lowerEnd(options, Stage::Lower); // what was measured is what is compiled
     if (!stopped(options, Stage::Recompute))

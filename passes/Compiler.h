@@ -31,7 +31,7 @@
 
 namespace graft {
 
-enum class Stage { Import, Objective, Autodiff, Loss, Recompute, Lower, Codegen };
+enum class Stage { Import, Objective, Autodiff, Loss, Precision, Recompute, Lower, Codegen };
 /// "import", ...
 std::string_view text(Stage stage);
 std::optional<Stage> stageByName(std::string_view name);
@@ -103,6 +103,7 @@ private:
 
   Status addObjective(const Recipe &recipe, EntryModule &module);
   Status fuseHeads(EntryModule &module, const CompileOptions &options);
+  Status narrow(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
   Result<std::unique_ptr<Candidate>> candidate(Recipe recipe, int64_t microBatches);
   /// One with the recipe's number of micro-batches; where it leaves that to the compiler, one per number that divides
   /// the step, up to the first for which `isEnough`.

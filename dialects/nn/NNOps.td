@@ -207,7 +207,7 @@ def ContractOp : NNOp<"contract"> {
     2. No letter occurs twice in one tensor.
     3. A letter has the same size everywhere.
     4. Every letter of the result occurs in an input, and every letter that the result lacks occurs in both.
-    5. Element types are equal.
+    5. Element types of the inputs are equal. The result's is theirs, or f32 for inputs of bf16: products are summed in f32.
     Example: `%y = nn.contract "bsk,nk->bsn" %x, %w : tensor<2x3x8xf32>, tensor<5x8xf32> -> tensor<2x3x5xf32>`
   }];
   let arguments = (ins StrAttr:$equation, FloatTensor:$lhs, FloatTensor:$rhs);

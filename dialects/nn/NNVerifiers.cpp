@@ -233,6 +233,8 @@ LogicalResult ContractOp::verify() {
   }
   if (failed(verifyElementTypes(*this, getLhs(), getRhs()))) // 5
     return failure();
+  if (types[0].getElementType().isBF16() && types[2].getElementType().isF32())
+    return success();
   return verifyElementTypes(*this, getLhs(), getResult()); // 5
 }
 

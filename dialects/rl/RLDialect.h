@@ -19,6 +19,8 @@ constexpr llvm::StringLiteral packedPrefix = "packed.";
 
 /// How names of results begin that are gradients: "grad.NAME" of the parameter NAME.
 constexpr llvm::StringLiteral gradientPrefix = "grad.";
+/// Buffers that hold the working copy of a parameter: working.NAME.
+constexpr llvm::StringLiteral workingPrefix = "working.";
 
 /// On an operator of @accumulate: the part of the step that it belongs to; absent in the forward pass. Operators of
 /// different phases are never merged, so what is to be computed again stays so.

@@ -7,7 +7,8 @@ include "dialects/rl/RLObjectiveOps.td"
 def ParameterOp : Op<RLDialect, "parameter", [Pure, DeclareOpInterfaceMethods<CostOpInterface>]> {
   let summary = "a named tensor of the checkpoint";
   let description = [{
-    The value of a parameter or buffer. `trained` parameters get a gradient. The interpreter and the runtime bind it by name.
+    The value of a parameter or buffer. `trained` parameters get a gradient. The interpreter and the runtime bind it by name. Of element
+    type bf16: rounded, the copy that matrix products read.
     1. The name is not empty.
     Example: `%w = rl.parameter "model.norm.weight" trained : tensor<8xf32>`
   }];

@@ -60,7 +60,7 @@ const double belowOne = std::nextafter(1.0, 0.0);
 
 // clang-format off
 const Key table[] = {
-  // table, name, type, place, choices, least, most, required, not yet
+  // table, name, type, place, choices, least, most, required, not yet, done
   {"model", "graph", Type::Path, at<&R::model, &R::Model::graph>, {}, 0, 0, true},
   {"model", "weights", Type::Path, at<&R::model, &R::Model::weights>},
 
@@ -90,7 +90,7 @@ const Key table[] = {
   {"optimizer.schedule", "warmup_steps", Type::Integer, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::warmupSteps>, {}, 0, 1e9},
 
   {"precision", "parameters", Type::Choice, at<&R::precision, &R::Precision::parameters>, storageTypes, 0, 0, false, "use \"float32\""},
-  {"precision", "compute", Type::Choice, at<&R::precision, &R::Precision::compute>, computeTypes, 0, 0, false, "use \"float32\""},
+  {"precision", "compute", Type::Choice, at<&R::precision, &R::Precision::compute>, computeTypes, 0, 0, false, "use \"float32\" or \"bfloat16\"", 2},
 
   {"adapter", "kind", Type::Choice, none, adapters, 0, 0, false, "leave [adapter] out: all parameters are trained"},
   {"adapter", "rank", Type::Integer, none, {}, 1, 65536, false, "leave [adapter] out: all parameters are trained"},

@@ -43,6 +43,7 @@ struct Key {
   double most = std::numeric_limits<double>::infinity();
   bool required = false;
   std::string_view notYet = {}; ///< not empty: any value but the default is refused, and this says what to do instead
+  int64_t done = 0;             ///< of a Choice: so many of the first choices are accepted all the same
 };
 
 /// In the order in which a recipe is printed; keys of a table stand together.

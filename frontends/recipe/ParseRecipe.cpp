@@ -216,7 +216,8 @@ private:
     if (!value)
       return;
     bool isDefault = key.access.get && *value == key.access.get(Recipe());
-    if (!key.notYet.empty() && !isDefault) {
+    bool isDone = key.type == Type::Choice && std::get<int64_t>(*value) < key.done;
+    if (!key.notYet.empty() && !isDefault && !isDone) {
       std::string what = node.is_array() || node.is_table() ? full : full + " = " + written(node);
       fault(position, "not yet: " + what + " is not supported in this version", std::string(key.notYet));
     } else if (key.access.set) {

@@ -133,7 +133,7 @@ struct Recipe {
 
   struct Precision {
     StorageType parameters = StorageType::Float32; ///< anything else is not done yet
-    ComputeType compute = ComputeType::Float32;    ///< likewise
+    ComputeType compute = ComputeType::Float32;    ///< of the inputs of matrix products; tf32 is not done yet
     bool operator==(const Precision &) const = default;
   } precision;
 

@@ -6,7 +6,8 @@
 //   p  = p - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
 //
 // All arrays are float32 [count] and do not overlap; parameter, mean and square are updated in place, the gradient is
-// read. Padding (zeros in all four) stays zero.
+// read. Padding (zeros in all four) stays zero. `working`, bfloat16 [count], gets p rounded to nearest even unless it is
+// null.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ AdamWNumbers adamwNumbers(double learningRate, double beta1, double beta2, doubl
                           double gradientScale);
 
 /// Obvious loop in float64 over float32 storage.
-void adamwReference(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
-                    const AdamWNumbers &numbers);
+void adamwReference(float *parameter, const float *gradient, float *mean, float *square, uint16_t *working,
+                    int64_t count, const AdamWNumbers &numbers);
 
 /// The vectorized one is vectorFunctions().adamw (Dispatch.h).
 

@@ -1,5 +1,7 @@
 #include "kernels/adamw/adamw.h"
 
+#include "runtime/base/Convert.h"
+
 #include <cmath>
 
 namespace graft::kernels {
@@ -18,8 +20,8 @@ AdamWNumbers adamwNumbers(double learningRate, double beta1, double beta2, doubl
           static_cast<float>(epsilon)};
 }
 
-void adamwReference(float *parameter, const float *gradient, float *mean, float *square, int64_t count,
-                    const AdamWNumbers &n) {
+void adamwReference(float *parameter, const float *gradient, float *mean, float *square, uint16_t *working,
+                    int64_t count, const AdamWNumbers &n) {
   for (int64_t i = 0; i < count; ++i) {
     double g = double(n.gradientScale) * gradient[i];
     double m = double(n.beta1) * mean[i] + double(n.oneMinusBeta1) * g;
@@ -28,6 +30,8 @@ void adamwReference(float *parameter, const float *gradient, float *mean, float 
     mean[i] = static_cast<float>(m);
     square[i] = static_cast<float>(v);
     parameter[i] = static_cast<float>(p);
+    if (working)
+      working[i] = floatToBfloat(parameter[i]);
   }
 }
 

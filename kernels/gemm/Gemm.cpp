@@ -116,30 +116,31 @@ double operations(const GemmShape &shape) {
 // Rules, measured on Zen 5 and Sapphire Rapids (test/benchmarks/gemm.cpp):
 //   k = 0                                  c is set to zero, or left alone when accumulating
 //   no library                             our own loop
-//   a batch, or one small product          a prepared primitive: no packing, the batch in one call
+//   bfloat16, a batch, a small product     a prepared primitive: no packing, the batch in one call
 //   everything else                        sgemm: as fast or faster, reads c only when accumulating, nothing to prepare
 void GemmPlanner::choose(Gemm::Piece &piece) {
   const GemmShape &shape = piece.shape;
+  bool narrow = shape.type == MatrixType::BF16;
   if (shape.k == 0)
     piece.routine = Gemm::Routine::Scale;
   else if (!library_)
     piece.routine = Gemm::Routine::Own;
-  else if ((batchCount(shape) > 1 || operations(shape) < smallProduct) && (piece.primitive = prepare(shape)))
+  else if ((narrow || batchCount(shape) > 1 || operations(shape) < smallProduct) && (piece.primitive = prepare(shape)))
     piece.routine = Gemm::Routine::Primitive;
   else
-    piece.routine = Gemm::Routine::Library;
+    piece.routine = narrow ? Gemm::Routine::Own : Gemm::Routine::Library;
 }
 
 std::shared_ptr<const MatrixPrimitive> GemmPlanner::prepare(const GemmShape &shape) {
   Operand a(shape, shape.a, shape.m, shape.k), b(shape, shape.b, shape.k, shape.n), c(shape, shape.c, shape.m, shape.n);
-  std::vector<int64_t> key = {shape.accumulate, std::bit_cast<int32_t>(shape.alpha)};
+  std::vector<int64_t> key = {shape.accumulate, std::bit_cast<int32_t>(shape.alpha), static_cast<int64_t>(shape.type)};
   for (const Operand *operand : {&a, &b, &c}) {
     key.insert(key.end(), operand->dims.begin(), operand->dims.end());
     key.insert(key.end(), operand->strides.begin(), operand->strides.end());
   }
   auto [found, isNew] = prepared_.try_emplace(std::move(key));
   if (isNew)
-    found->second = library_->prepare(a.layout(), b.layout(), c.layout(), shape.alpha, shape.accumulate);
+    found->second = library_->prepare(shape.type, a.layout(), b.layout(), c.layout(), shape.alpha, shape.accumulate);
   return found->second;
 }
 
@@ -181,32 +182,36 @@ Gemm GemmPlanner::plan(const GemmShape &original) {
   return gemm;
 }
 
-void Gemm::runMatrix(const Piece &piece, const float *a, const float *b, float *c) const {
+void Gemm::runMatrix(const Piece &piece, const void *a, const void *b, float *c) const {
   const GemmShape &shape = piece.shape;
+  const auto *floatA = static_cast<const float *>(a), *floatB = static_cast<const float *>(b);
   if (piece.routine == Routine::Scale) {
     for (int64_t i = 0; i < shape.m && !shape.accumulate; ++i)
       std::fill_n(c + i * shape.c.row, shape.n, 0.0f);
   } else if (piece.routine == Routine::Own) {
-    vectorFunctions().gemm(shape.m, shape.n, shape.k, a, shape.a.row, shape.a.column, b, shape.b.row, shape.b.column, c,
-                           shape.c.row, shape.alpha, shape.accumulate);
+    auto own = shape.type == MatrixType::BF16 ? vectorFunctions().gemmBF16 : vectorFunctions().gemm;
+    own(shape.m, shape.n, shape.k, a, shape.a.row, shape.a.column, b, shape.b.row, shape.b.column, c, shape.c.row,
+        shape.alpha, shape.accumulate);
   } else {
     bool transA = shape.a.column != 1, transB = shape.b.column != 1;
-    library_->sgemm(transA, transB, shape.m, shape.n, shape.k, shape.alpha, a, transA ? shape.a.column : shape.a.row, b,
-                    transB ? shape.b.column : shape.b.row, shape.accumulate ? 1.0f : 0.0f, c, shape.c.row);
+    library_->sgemm(transA, transB, shape.m, shape.n, shape.k, shape.alpha, floatA, transA ? shape.a.column : shape.a.row,
+                    floatB, transB ? shape.b.column : shape.b.row, shape.accumulate ? 1.0f : 0.0f, c, shape.c.row);
   }
 }
 
-bool Gemm::run(int part, const float *a, const float *b, float *c, MatrixWorkspace *workspace) const {
+bool Gemm::run(int part, const void *a, const void *b, float *c, MatrixWorkspace *workspace) const {
   const Piece &piece = pieces_[static_cast<size_t>(part)];
+  int64_t width = piece.shape.type == MatrixType::BF16 ? 2 : 4;
+  auto at = [&](const void *matrix, int64_t offset) { return static_cast<const uint8_t *>(matrix) + width * offset; };
   if (swapped_)
     std::swap(a, b);
-  a += piece.a;
-  b += piece.b;
+  a = at(a, piece.a);
+  b = at(b, piece.b);
   c += piece.c;
   if (piece.routine == Routine::Primitive)
     return library_->run(*piece.primitive, *workspace, a, b, c);
   forEachMatrix(piece.shape, [&](int64_t aOffset, int64_t bOffset, int64_t cOffset) {
-    runMatrix(piece, a + aOffset, b + bOffset, c + cOffset);
+    runMatrix(piece, at(a, aOffset), at(b, bOffset), c + cOffset);
   });
   return true;
 }

@@ -1,6 +1,8 @@
 // Matrix products of a program: planned once when it is loaded, then run with pointers.
 //
-//   c[b] = alpha a[b] b[b]  (+ c[b] if accumulate)   a [m, k], b [k, n], c [m, n], float32, for all b in batch
+//   c[b] = alpha a[b] b[b]  (+ c[b] if accumulate)   a [m, k], b [k, n], c [m, n], for all b in batch
+//
+// c is float32; a and b are float32, or bfloat16 whose products are summed in float32.
 //
 // A product is cut into parts, over the batch or over m or n, never over k: each element is summed by one worker. The
 // number of parts is max(2, workers), so that one thread and two run the same calls and give the same bits by
@@ -30,6 +32,7 @@ struct GemmShape {
   Matrix a, b, c;
   float alpha = 1;
   bool accumulate = false;
+  MatrixType type = MatrixType::F32; ///< of a and b
 };
 
 /// What a worker needs for itself: one per worker, made by GemmPlanner.
@@ -40,7 +43,7 @@ public:
   int parts() const { return static_cast<int>(pieces_.size()); }
   /// Runs part `part`; parts may run at the same time, each with its own workspace, on threads that used useOneThread.
   /// The pointers are those of the whole operands. False if the library failed.
-  bool run(int part, const float *a, const float *b, float *c, MatrixWorkspace *workspace) const;
+  bool run(int part, const void *a, const void *b, float *c, MatrixWorkspace *workspace) const;
 
 private:
   friend class GemmPlanner;
@@ -52,7 +55,7 @@ private:
     Routine routine = Routine::Own;
     std::shared_ptr<const MatrixPrimitive> primitive;
   };
-  void runMatrix(const Piece &piece, const float *a, const float *b, float *c) const;
+  void runMatrix(const Piece &piece, const void *a, const void *b, float *c) const;
 
   std::vector<Piece> pieces_;
   bool swapped_ = false; ///< planned as c^T = b^T a^T
@@ -80,6 +83,6 @@ private:
 };
 
 /// Obvious loops, summed in double and rounded once.
-void gemmReference(const GemmShape &shape, const float *a, const float *b, float *c);
+void gemmReference(const GemmShape &shape, const void *a, const void *b, float *c);
 
 } // namespace graft::kernels

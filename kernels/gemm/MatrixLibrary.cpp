@@ -109,7 +109,7 @@ int bindingMode() {
 #endif
 }
 
-bool describe(const Functions &f, const MatrixLayout &layout, dnnl_memory_desc_t &description) {
+bool describe(const Functions &f, const MatrixLayout &layout, dnnl_data_type_t type, dnnl_memory_desc_t &description) {
   dnnl_dims_t dims, strides;
   if (layout.dims.size() > DNNL_MAX_NDIMS)
     return false;
@@ -117,8 +117,8 @@ bool describe(const Functions &f, const MatrixLayout &layout, dnnl_memory_desc_t
     dims[i] = layout.dims[i];
     strides[i] = layout.strides[i];
   }
-  return f.dnnl_memory_desc_init_by_strides(&description, static_cast<int>(layout.dims.size()), dims, dnnl_f32,
-                                            strides) == dnnl_success;
+  return f.dnnl_memory_desc_init_by_strides(&description, static_cast<int>(layout.dims.size()), dims, type, strides) ==
+         dnnl_success;
 }
 
 /// Attributes: scratch memory comes from us, alpha as an output scale, accumulation as a sum.
@@ -179,13 +179,15 @@ void MatrixLibrary::sgemm(bool transA, bool transB, int64_t m, int64_t n, int64_
   functions_->dnnl_sgemm(transA ? 'T' : 'N', transB ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-std::shared_ptr<const MatrixPrimitive> MatrixLibrary::prepare(const MatrixLayout &a, const MatrixLayout &b,
-                                                              const MatrixLayout &c, float alpha,
+std::shared_ptr<const MatrixPrimitive> MatrixLibrary::prepare(MatrixType type, const MatrixLayout &a,
+                                                              const MatrixLayout &b, const MatrixLayout &c, float alpha,
                                                               bool accumulate) const {
   const Functions &f = *functions_;
+  dnnl_data_type_t input = type == MatrixType::BF16 ? dnnl_bf16 : dnnl_f32;
   auto product = std::make_shared<MatrixPrimitive>(f);
   dnnl_matmul_desc_t description;
-  if (!describe(f, a, product->a) || !describe(f, b, product->b) || !describe(f, c, product->c) ||
+  if (!describe(f, a, input, product->a) || !describe(f, b, input, product->b) ||
+      !describe(f, c, dnnl_f32, product->c) ||
       f.dnnl_matmul_desc_init(&description, &product->a, &product->b, nullptr, &product->c) != dnnl_success)
     return nullptr;
   dnnl_primitive_attr_t attributes = makeAttributes(f, alpha, accumulate);
@@ -215,7 +217,7 @@ std::shared_ptr<MatrixWorkspace> MatrixLibrary::makeWorkspace() const {
   return workspace;
 }
 
-bool MatrixLibrary::run(const MatrixPrimitive &primitive, MatrixWorkspace &workspace, const float *a, const float *b,
+bool MatrixLibrary::run(const MatrixPrimitive &primitive, MatrixWorkspace &workspace, const void *a, const void *b,
                         float *c) const {
   const Functions &f = *functions_;
   void *scratch = primitive.scratchBytes ? workspace.reserve(primitive.scratchBytes) : nullptr;
@@ -226,8 +228,8 @@ bool MatrixLibrary::run(const MatrixPrimitive &primitive, MatrixWorkspace &works
     const dnnl_memory_desc_t *description;
     void *data;
   };
-  const Operand operands[] = {{DNNL_ARG_SRC, &primitive.a, const_cast<float *>(a)},
-                              {DNNL_ARG_WEIGHTS, &primitive.b, const_cast<float *>(b)},
+  const Operand operands[] = {{DNNL_ARG_SRC, &primitive.a, const_cast<void *>(a)},
+                              {DNNL_ARG_WEIGHTS, &primitive.b, const_cast<void *>(b)},
                               {DNNL_ARG_DST, &primitive.c, c},
                               {DNNL_ARG_SCRATCHPAD, &primitive.scratch, scratch}};
   int count = primitive.scratchBytes ? 4 : 3;

@@ -15,6 +15,9 @@
 
 namespace graft::kernels {
 
+/// Element type of the operands of a product; results are float32 and summed in float32 whatever it is.
+enum class MatrixType : uint8_t { F32, BF16 };
+
 /// Sizes and strides (elements) of one operand of a batched product: leading dimensions are the batch.
 struct MatrixLayout {
   std::span<const int64_t> dims, strides;
@@ -43,14 +46,14 @@ public:
   void sgemm(bool transA, bool transB, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
              const float *b, int64_t ldb, float beta, float *c, int64_t ldc) const;
 
-  /// Prepares c = alpha a b (+ c if accumulate) over batches; a batch dimension of a or b may be 1 to repeat it. Call
-  /// on a thread that used useOneThread. nullptr if the library has no optimized code for these strides.
-  std::shared_ptr<const MatrixPrimitive> prepare(const MatrixLayout &a, const MatrixLayout &b, const MatrixLayout &c,
-                                                 float alpha, bool accumulate) const;
+  /// Prepares c = alpha a b (+ c if accumulate) over batches, a and b of `type`; a batch dimension of a or b may be 1 to
+  /// repeat it. Call on a thread that used useOneThread. nullptr if the library has no optimized code for these strides,
+  /// or this CPU none for the type.
+  std::shared_ptr<const MatrixPrimitive> prepare(MatrixType type, const MatrixLayout &a, const MatrixLayout &b,
+                                                 const MatrixLayout &c, float alpha, bool accumulate) const;
   std::shared_ptr<MatrixWorkspace> makeWorkspace() const;
   /// False if the library reports a failure.
-  bool run(const MatrixPrimitive &primitive, MatrixWorkspace &workspace, const float *a, const float *b,
-           float *c) const;
+  bool run(const MatrixPrimitive &primitive, MatrixWorkspace &workspace, const void *a, const void *b, float *c) const;
 
   struct Functions; // the table; private to MatrixLibrary.cpp
 

@@ -44,9 +44,12 @@ LogicalResult EntryLowering::bindParameters() {
       good = false;
       return;
     }
-    int buffer =
-        entry_.addBuffer(schema::Storage::Parameter, parameter->offset, nn::typeOf(op.getResult()), op.getName().str());
-    entry_.setPlace(op.getResult(), {buffer, 0, denseStrides(nn::shapeOf(op.getResult()))});
+    RankedTensorType type = nn::typeOf(op.getResult());
+    bool copy = type.getElementType().isBF16();
+    int buffer = copy ? entry_.addBuffer(schema::Storage::Working, parameter->working_offset, type,
+                                         rl::workingPrefix.str() + parameter->name)
+                      : entry_.addBuffer(schema::Storage::Parameter, parameter->offset, type, parameter->name);
+    entry_.setPlace(op.getResult(), {buffer, 0, denseStrides(type.getShape())});
   });
   return success(good);
 }
@@ -388,19 +391,21 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
   return Status::ok();
 }
 
-void layOutParameters(schema::ProgramT &program) {
+void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> workingCopies) {
   auto advance = [](int64_t &end, int64_t bytes) {
     int64_t offset = end;
     end = (end + bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
     return offset;
   };
-  program.parameter_bytes = program.gradient_bytes = program.state_bytes = 0;
+  program.parameter_bytes = program.gradient_bytes = program.state_bytes = program.working_bytes = 0;
   for (auto &parameter : program.parameters) {
     int64_t elements = elementsOf(*parameter);
     parameter->row_pitch = parameter->shape.empty() ? 1 : parameter->shape.back();
     parameter->offset = advance(program.parameter_bytes, elements * byteSize(parameter->dtype));
     parameter->gradient_offset = parameter->trained ? advance(program.gradient_bytes, elements * 4) : -1;
     parameter->state_offset = parameter->trained ? advance(program.state_bytes, elements * 4) : -1;
+    bool copied = llvm::is_contained(workingCopies, parameter->name);
+    parameter->working_offset = copied ? advance(program.working_bytes, elements * 2) : -1;
   }
 }
 

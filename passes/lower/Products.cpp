@@ -159,7 +159,8 @@ Product::Detour Product::detour(int tensor) {
     detour.shape.push_back(sizes_.at(label));
     detour.tensor.strides.push_back(access_[tensor].strides[labels_[tensor].find(label)]);
   }
-  Place place = entry_.newBuffer(nn::typeOf(op_.getResult()).clone(detour.shape), "operand", originOf(op_));
+  Type element = nn::typeOf(tensor == 2 ? op_.getResult() : op_.getLhs()).getElementType();
+  Place place = entry_.newBuffer(RankedTensorType::get(detour.shape, element), "operand", originOf(op_));
   access_[tensor] = detour.temporary = {place.buffer, 0, place.strides};
   labels_[tensor] = order;
   return detour;
@@ -209,7 +210,7 @@ void Product::emit(const ProductOptions &options) {
   gemm.a = matrix(a, stride(rows, a, k_), stride(k_, a, rows));
   gemm.b = matrix(b, stride(k_, b, columns), stride(columns, b, k_));
   gemm.c = matrix(2, stride(rows, 2, columns), stride(columns, 2, rows));
-  gemm.dtype = entry_.buffer(access_[2].buffer).dtype;
+  gemm.dtype = entry_.buffer(access_[0].buffer).dtype;
   gemm.accumulate = options.accumulate || (options.afterFirst && out); // then it was copied in
   gemm.after_first = options.afterFirst && !out;
   int64_t m = gemm.m, n = gemm.n, k = gemm.k;
@@ -218,7 +219,8 @@ void Product::emit(const ProductOptions &options) {
       whole ? schema::ChunkSize::None : chunkSizeOf(options.rowLetter ? options.rowLetter : options.placeLetter, swap);
   schema::InstructionT &instruction = entry_.append(std::move(gemm), origin, "gemm");
   instruction.flops = 2 * batches * m * n * k;
-  instruction.bytes = 4 * batches * (m * k + k * n + m * n);
+  int64_t width = entry_.elementBytes(access_[0].buffer);
+  instruction.bytes = batches * (width * (m * k + k * n) + 4 * m * n);
   instruction.chunk_size = chunkSize;
   if (out)
     entry_.copy(out->tensor, out->temporary, out->shape, origin);

@@ -7,7 +7,8 @@ using namespace mlir;
 namespace graft {
 
 int64_t deviceBytes(const schema::ProgramT &program) {
-  return program.parameter_bytes + program.gradient_bytes + 2 * program.state_bytes + program.arena_bytes +
+  return program.parameter_bytes + program.gradient_bytes + 2 * program.state_bytes + program.working_bytes +
+         program.arena_bytes +
          static_cast<int64_t>(program.constants.size());
 }
 

@@ -76,7 +76,8 @@ std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Pa
   for (uint32_t i = 0; program.buffers() && i < program.buffers()->size(); ++i) {
     const schema::Buffer &buffer = *program.buffers()->Get(i);
     if ((buffer.storage() == schema::Storage::Parameter && buffer.offset() == parameter.offset()) ||
-        (buffer.storage() == schema::Storage::Gradient && buffer.offset() == parameter.gradient_offset()))
+        (buffer.storage() == schema::Storage::Gradient && buffer.offset() == parameter.gradient_offset()) ||
+        (buffer.storage() == schema::Storage::Working && buffer.offset() == parameter.working_offset()))
       out.push_back(i);
   }
   return out;

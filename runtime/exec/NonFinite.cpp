@@ -1,4 +1,5 @@
 // Where a value that is not finite comes from: weights, inputs, then instruction by instruction.
+#include "runtime/base/Convert.h"
 #include "runtime/exec/SessionState.h"
 #include "runtime/program/Instructions.h"
 #include "runtime/program/Layout.h"
@@ -10,41 +11,47 @@ namespace graft {
 
 namespace {
 
-/// Index of the first element that is NaN or plus infinity; absent: none, or no floats.
-template <typename T> std::optional<int64_t> firstBadOf(const uint8_t *bytes, int64_t size) {
+struct BFloat {
+  uint16_t bits;
+  operator double() const { return static_cast<double>(bfloatToFloat(bits)); }
+};
+
+struct Found {
+  int64_t index;
+  bool isNaN;
+};
+
+/// The first element that is NaN or plus infinity.
+template <typename T> std::optional<Found> firstBadOf(const uint8_t *bytes, int64_t size) {
   for (int64_t k = 0; k < size / static_cast<int64_t>(sizeof(T)); ++k) {
     T value;
     std::memcpy(&value, bytes + k * static_cast<int64_t>(sizeof(T)), sizeof value);
-    if (!(value < std::numeric_limits<T>::infinity()))
-      return k;
+    if (!(static_cast<double>(value) < std::numeric_limits<double>::infinity()))
+      return Found{k, std::isnan(static_cast<double>(value))};
   }
   return std::nullopt;
 }
 
-std::optional<int64_t> firstBad(const uint8_t *bytes, int64_t size, schema::DType dtype) {
-  return dtype == schema::DType::F32   ? firstBadOf<float>(bytes, size)
-         : dtype == schema::DType::F64 ? firstBadOf<double>(bytes, size)
-                                       : std::nullopt;
+/// Absent: none, or no floats.
+std::optional<Found> firstBad(const uint8_t *bytes, int64_t size, schema::DType dtype) {
+  return dtype == schema::DType::F32    ? firstBadOf<float>(bytes, size)
+         : dtype == schema::DType::F64  ? firstBadOf<double>(bytes, size)
+         : dtype == schema::DType::BF16 ? firstBadOf<BFloat>(bytes, size)
+                                        : std::nullopt;
 }
 
 /// "NaN in 'x' at [0, 3]"
 std::string badText(const uint8_t *bytes, int64_t size, schema::DType dtype, std::string_view name,
                     std::vector<int64_t> shape) {
-  auto at = firstBad(bytes, size, dtype);
-  if (!at)
+  auto found = firstBad(bytes, size, dtype);
+  if (!found)
     return "";
-  double value = 0;
-  float narrow = 0;
-  if (dtype == schema::DType::F64)
-    std::memcpy(&value, bytes + *at * 8, 8);
-  else
-    std::memcpy(&narrow, bytes + *at * 4, 4), value = static_cast<double>(narrow);
   std::string index;
-  for (int64_t rest = *at; !shape.empty(); shape.pop_back()) {
+  for (int64_t rest = found->index; !shape.empty(); shape.pop_back()) {
     index = std::to_string(shape.back() ? rest % shape.back() : 0) + (index.empty() ? "" : ", ") + index;
     rest = shape.back() ? rest / shape.back() : 0;
   }
-  return std::string(std::isnan(value) ? "NaN" : "infinity") + " in '" + escaped(name, 200) + "' at [" + index + "]";
+  return std::string(found->isNaN ? "NaN" : "infinity") + " in '" + escaped(name, 200) + "' at [" + index + "]";
 }
 
 } // namespace
@@ -59,7 +66,7 @@ std::string Session::State::nonFiniteWeights() const {
       const uint8_t *from = parameterBlock.data() + parameter.offset() + row * pitch * 4;
       if (auto at = firstBad(from, columns * 4, schema::DType::F32))
         return "weights '" + escaped(parameters[i].name, 200) + "' are not finite in row " + std::to_string(row) +
-               ", column " + std::to_string(*at);
+               ", column " + std::to_string(at->index);
     }
   }
   return "";

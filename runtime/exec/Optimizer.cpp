@@ -3,6 +3,7 @@
 #include "kernels/Dispatch.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/squared_norm/squared_norm.h"
+#include "runtime/program/Layout.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,12 +12,9 @@
 namespace graft {
 
 namespace {
-/// Elements of a parameter's memory, padding included; verified.
+/// Elements of a parameter's memory, padding included.
 int64_t storedElements(const schema::Parameter &parameter) {
-  int64_t rows = 1;
-  for (unsigned i = 0; parameter.shape() && i + 1 < parameter.shape()->size(); ++i)
-    rows *= parameter.shape()->Get(i);
-  return rows * parameter.row_pitch();
+  return *parameterBytes(parameter) / 4; // verified
 }
 } // namespace
 
@@ -43,7 +41,9 @@ Optimizer::Optimizer(const schema::Program &program, State state) : program_(pro
     int64_t count = parameter.trained() ? storedElements(parameter) : 0;
     for (int64_t done = 0; done < count; done += kernels::squaredNormBlock)
       segments_.push_back({i, parameter.offset() / 4 + done, parameter.gradient_offset() / 4 + done,
-                           parameter.state_offset() / 4 + done, std::min(kernels::squaredNormBlock, count - done)});
+                           parameter.state_offset() / 4 + done,
+                           parameter.working_offset() < 0 ? -1 : parameter.working_offset() / 2 + done,
+                           std::min(kernels::squaredNormBlock, count - done)});
   }
   sums_.resize(segments_.size());
 }
@@ -82,7 +82,8 @@ Result<ApplyReport> Optimizer::apply(WorkerPool &pool, double learningRate, int6
     for (auto i = static_cast<size_t>(share.begin); i < static_cast<size_t>(share.end); ++i) {
       const Segment &segment = segments_[i];
       adamw(state_.parameters + segment.offset, state_.gradients + segment.gradient, state_.means + segment.state,
-            state_.squares + segment.state, segment.count, byParameter[segment.parameter]);
+            state_.squares + segment.state, segment.working < 0 ? nullptr : state_.working + segment.working,
+            segment.count, byParameter[segment.parameter]);
     }
   });
   return report;

@@ -24,6 +24,7 @@ public:
   /// The blocks a program describes; they must outlive the optimizer.
   struct State {
     float *parameters, *gradients, *means, *squares;
+    uint16_t *working; ///< bfloat16 copies: follow the parameters
   };
   Optimizer(const schema::Program &program, State state);
 
@@ -35,7 +36,7 @@ private:
   /// A block of a trained parameter: its first element in each block and its length, at most squaredNormBlock.
   struct Segment {
     unsigned parameter;
-    int64_t offset, gradient, state, count;
+    int64_t offset, gradient, state, working /* -1: none */, count;
   };
   double gradientNorm(WorkerPool &pool);
 

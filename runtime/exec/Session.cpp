@@ -1,5 +1,6 @@
 #include "runtime/exec/SessionState.h"
 
+#include "runtime/base/Convert.h"
 #include "runtime/base/Environment.h"
 #include "runtime/device/cpu/Threads.h"
 #include "runtime/program/Instructions.h"
@@ -69,6 +70,7 @@ Status Session::State::allocate() {
                         {&gradientBlock, training ? program.gradient_bytes() : 0, "gradients"},
                         {&meanBlock, training ? program.state_bytes() : 0, "optimizer's means"},
                         {&squareBlock, training ? program.state_bytes() : 0, "optimizer's squares"},
+                        {&workingBlock, program.working_bytes(), "working copies of parameters"},
                         {&arena, program.arena_bytes(), "arena"}};
   int64_t needed = 0, available = hostMemoryBytes();
   for (const Part &part : parts)
@@ -173,7 +175,7 @@ Status Session::State::prepareScratch() {
 }
 
 Blocks Session::State::blocks() {
-  Blocks blocks{arena.data(), parameterBlock.data(), gradientBlock.data(), nullptr};
+  Blocks blocks{arena.data(), parameterBlock.data(), gradientBlock.data(), nullptr, workingBlock.data()};
   if (root().constants())
     blocks.constants = const_cast<uint8_t *>(root().constants()->data());
   return blocks;
@@ -194,7 +196,7 @@ Status Session::State::prepare() {
   auto floats = [](HostBlock &block) { return reinterpret_cast<float *>(block.data()); };
   if (root().optimizer() && options.training && root().parameters())
     optimizer.emplace(root(), Optimizer::State{floats(parameterBlock), floats(gradientBlock), floats(meanBlock),
-                                               floats(squareBlock)});
+                                               floats(squareBlock), reinterpret_cast<uint16_t *>(workingBlock.data())});
   return Status::ok();
 }
 
@@ -261,8 +263,8 @@ MemoryUse Session::memory() const {
   const State &s = *state_;
   int64_t constants = s.root().constants() ? s.root().constants()->size() : 0;
   return {
-      size(s.parameterBlock), size(s.gradientBlock), size(s.meanBlock) + size(s.squareBlock), size(s.arena), constants,
-      peakResidentBytes()};
+      size(s.parameterBlock), size(s.gradientBlock), size(s.meanBlock) + size(s.squareBlock), size(s.workingBlock),
+      size(s.arena), constants, peakResidentBytes()};
 }
 
 // --- Weights
@@ -304,12 +306,26 @@ template <typename F> Status Session::State::forEachRow(Block block, std::string
   return Status::ok();
 }
 
+/// Rounds a parameter into its working copy, if it has one.
+void Session::State::copyToWorking(unsigned index) {
+  const schema::Parameter &parameter = *root().parameters()->Get(index);
+  if (parameter.working_offset() < 0)
+    return;
+  auto count = static_cast<size_t>(*parameterBytes(parameter)) / sizeof(float);
+  const auto *from = reinterpret_cast<const float *>(parameterBlock.data() + parameter.offset());
+  auto *to = reinterpret_cast<std::byte *>(workingBlock.data() + parameter.working_offset());
+  fromFloat(DType::BF16, {from, count}, {to, count * sizeof(uint16_t)});
+}
+
 Status Session::write(Block block, std::string_view name, std::span<const float> values) {
   GRAFT_RETURN_IF_ERROR(state_->forEachRow(block, name, values.size(), [&](float *row, int64_t first, int64_t count) {
     std::memcpy(row, values.data() + first, static_cast<size_t>(count) * sizeof(float));
   }));
-  if (block == Block::Parameter)
-    state_->bound[static_cast<size_t>(state_->program.findParameter(name))] = true;
+  if (block == Block::Parameter) {
+    auto index = static_cast<unsigned>(state_->program.findParameter(name));
+    state_->bound[index] = true;
+    state_->copyToWorking(index);
+  }
   return Status::ok();
 }
 
@@ -331,6 +347,7 @@ Status Session::bindAll(const std::function<Status(const ParameterInfo &, std::s
     if (parameter.row_pitch() == columns) { // straight into the block
       status = read(info, {reinterpret_cast<float *>(state_->parameterBlock.data() + parameter.offset()), count});
       state_->bound[i] = status.isOk();
+      state_->copyToWorking(static_cast<unsigned>(i));
     } else {
       staging.resize(count);
       status = read(info, staging);

@@ -44,7 +44,7 @@ struct Session::State {
   std::vector<std::string> notices;
   std::string libraryName = "built-in loops";
 
-  HostBlock parameterBlock, gradientBlock, meanBlock, squareBlock, arena;
+  HostBlock parameterBlock, gradientBlock, meanBlock, squareBlock, workingBlock, arena;
   std::optional<KernelObject> object;
   std::shared_ptr<const kernels::MatrixLibrary> library;
   std::optional<kernels::GemmPlanner> planner;
@@ -69,6 +69,7 @@ struct Session::State {
   Status prepareScratch();
   void touchPages();
 
+  void copyToWorking(unsigned parameter);
   Result<std::pair<HostBlock *, int64_t>> locate(Block block, int parameter);
   template <typename F> Status forEachRow(Block block, std::string_view name, size_t elements, F f);
 

@@ -19,10 +19,6 @@ bool isMade(std::string_view name) {
   return name.starts_with(denominatorPrefix) || name.starts_with(packedPrefix);
 }
 
-double valueAt(const BatchArray &array, size_t index) {
-  return std::visit([&](const auto &values) { return static_cast<double>(values[index]); }, array.values);
-}
-
 schema::DType dtypeOf(const BatchArray &array) {
   return std::array{schema::DType::I64, schema::DType::F32, schema::DType::F64}[array.values.index()];
 }
@@ -89,7 +85,7 @@ private:
       std::vector<int64_t> &truths = booleans_[binding.name];
       truths.resize(elements);
       for (size_t i = 0; i < elements; ++i)
-        truths[i] = valueAt(array, first + i) != 0;
+        truths[i] = array.at(first + i) != 0;
       inputs_[binding.name] = ConstArray{truths.data(), schema::DType::I64, shape};
       return;
     }
@@ -173,7 +169,7 @@ Denominators denominatorsOf(const Batch &batch) {
   for (int64_t b = 0; b < batch.sequences; ++b) {
     double row = 0;
     for (int64_t t = 0; t < batch.tokens; ++t)
-      row += valueAt(*mask, static_cast<size_t>(b * batch.tokens + t)) != 0;
+      row += mask->at(static_cast<size_t>(b * batch.tokens + t)) != 0;
     counts.tokens += row;
     counts.sequences += row > 0;
   }

@@ -71,7 +71,7 @@ class GemmStep final : public Step {
 public:
   /// One plan, or one for each number of parts of a chunk; `more` are those of the passes after the first, if they
   /// differ.
-  GemmStep(std::vector<kernels::Gemm> plans, std::vector<kernels::Gemm> more, const float *a, const float *b, float *c,
+  GemmStep(std::vector<kernels::Gemm> plans, std::vector<kernels::Gemm> more, const void *a, const void *b, float *c,
            std::optional<UnusedPlaces> unused)
       : plans_(std::move(plans)), more_(std::move(more)), a_(a), b_(b), c_(c), unused_(unused) {}
   Status run(Workers &workers) const override {
@@ -93,7 +93,7 @@ public:
 
 private:
   std::vector<kernels::Gemm> plans_, more_;
-  const float *a_, *b_;
+  const void *a_, *b_;
   float *c_;
   std::optional<UnusedPlaces> unused_;
 };
@@ -228,6 +228,7 @@ public:
     shape.a = matrix(*gemm.a()), shape.b = matrix(*gemm.b()), shape.c = matrix(*gemm.c());
     shape.alpha = gemm.alpha();
     shape.accumulate = gemm.accumulate();
+    shape.type = gemm.dtype() == schema::DType::BF16 ? kernels::MatrixType::BF16 : kernels::MatrixType::F32;
     auto at = [&](const schema::MatrixOperand &operand) {
       return reinterpret_cast<float *>(maker_.address(operand.buffer(), operand.byte_offset()));
     };
@@ -339,7 +340,8 @@ void LoopStep::select(Pass &pass) {
 }
 
 uint8_t *Blocks::address(const schema::Buffer &buffer) const {
-  uint8_t *const storages[] = {arena, parameters, gradients, constants, gradients}; // in the order of schema::Storage
+  uint8_t *const storages[] = {arena,     parameters, gradients, // in the order of schema::Storage
+                               constants, gradients,  working};
   return storages[static_cast<size_t>(buffer.storage())] + buffer.offset();
 }
 

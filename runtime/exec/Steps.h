@@ -22,6 +22,7 @@ struct Blocks {
   uint8_t *parameters = nullptr;
   uint8_t *gradients = nullptr;
   uint8_t *constants = nullptr; ///< never written: verified
+  uint8_t *working = nullptr;   ///< likewise, by instructions
 
   uint8_t *address(const schema::Buffer &buffer) const;
 };

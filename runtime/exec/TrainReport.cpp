@@ -54,6 +54,7 @@ Counts memoryByCategory(const Session &session) {
   Counts categories = {{"parameters", use.parameters},
                        {"gradients", use.gradients},
                        {"optimizer_state", use.state},
+                       {"working_copies", use.working},
                        {"arena", use.arena},
                        {"constants", use.constants}};
   int64_t rest = use.processPeak;

@@ -31,6 +31,10 @@ struct BatchArray {
   std::variant<std::vector<int64_t>, std::vector<float>, std::vector<double>> values;
 
   DType dtype() const { return std::array{DType::I64, DType::F32, DType::F64}[values.index()]; }
+  /// Element `index` in row-major order, whatever its type.
+  double at(size_t index) const {
+    return std::visit([&](const auto &typed) { return static_cast<double>(typed[index]); }, values);
+  }
   /// Row-major bytes of the values.
   std::span<const std::byte> bytes() const;
 };

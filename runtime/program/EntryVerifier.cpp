@@ -110,8 +110,7 @@ private:
     if (use.offset < 0 || use.extent < 0 || use.offset > used.size() || use.extent > used.size() - use.offset)
       fault(boundsText(use.offset, use.extent) + " are outside of buffer " + bufferName(use.buffer) + " of " +
             std::to_string(used.size()) + " bytes");
-    bool writes = use.access != Access::Read;
-    if (writes && (used.storage() == schema::Storage::Parameter || used.storage() == schema::Storage::Constant))
+    if (use.access != Access::Read && isReadOnly(used.storage()))
       fault("writes " + bufferName(use.buffer) + ", which is read only");
     if (used.storage() == schema::Storage::Gradient)
       return verifyGradientUse(use, time);
@@ -212,15 +211,17 @@ private:
   }
 
   void verifyGemm(const schema::Gemm &gemm) {
-    if (gemm.dtype() != schema::DType::F32)
-      return faults_.add(Code::Unsupported, place_, "matrix products are float32 only");
+    if (gemm.dtype() != schema::DType::F32 && gemm.dtype() != schema::DType::BF16)
+      return faults_.add(Code::Unsupported, place_, "matrix products are of float32 or bfloat16 only");
     if (sizeOf(gemm.batch()) > 8)
       return faults_.add(Code::Limit, place_, "has more than 8 batch dimensions");
     if (!std::isfinite(gemm.alpha()))
       fault("alpha is not finite");
-    auto a = matrixUse(*gemm.a(), gemm, gemm.m(), gemm.k(), Access::Read, "a");
-    auto b = matrixUse(*gemm.b(), gemm, gemm.k(), gemm.n(), Access::Read, "b");
-    auto c = matrixUse(*gemm.c(), gemm, gemm.m(), gemm.n(), gemm.accumulate() ? Access::ReadWrite : Access::Write, "c");
+    int64_t width = byteSize(gemm.dtype());
+    auto a = matrixUse(*gemm.a(), gemm, gemm.m(), gemm.k(), width, Access::Read, "a");
+    auto b = matrixUse(*gemm.b(), gemm, gemm.k(), gemm.n(), width, Access::Read, "b");
+    Access adds = gemm.accumulate() ? Access::ReadWrite : Access::Write;
+    auto c = matrixUse(*gemm.c(), gemm, gemm.m(), gemm.n(), byteSize(schema::DType::F32), adds, "c");
     if (gemm.after_first() && gemm.accumulate())
       fault("accumulates always, and after the first pass only");
     if (!a || !b || !c)
@@ -231,7 +232,7 @@ private:
 
   /// The use of a matrix operand, after its strides were checked; absent if they are impossible.
   std::optional<Use> matrixUse(const schema::MatrixOperand &matrix, const schema::Gemm &gemm, int64_t rows,
-                               int64_t columns, Access access, const char *which) {
+                               int64_t columns, int64_t width, Access access, const char *which) {
     std::vector<int64_t> dims, strides;
     if (gemm.batch())
       dims.assign(gemm.batch()->begin(), gemm.batch()->end());
@@ -245,12 +246,12 @@ private:
     dims.insert(dims.end(), {rows, columns});
     strides.insert(strides.end(), {matrix.row_stride(), matrix.column_stride()});
     auto extent = stridedExtent(dims, strides);
-    auto bytes = extent ? checkedMultiply(*extent, 4) : std::nullopt;
+    auto bytes = extent ? checkedMultiply(*extent, width) : std::nullopt;
     bool unit = rows <= 1 || columns <= 1 || matrix.row_stride() == 1 || matrix.column_stride() == 1;
     // Rows may not overlap within one matrix (the library's leading dimension); batches of a and b may repeat.
     bool injective = isInjective(std::span(dims).last(2), std::span(strides).last(2)) &&
                      (access == Access::Read || isInjective(dims, strides));
-    if (!bytes || !unit || !injective || matrix.byte_offset() % 4 != 0) {
+    if (!bytes || !unit || !injective || matrix.byte_offset() % width != 0) {
       fault(std::string("operand ") + which + " has impossible sizes or strides");
       return std::nullopt;
     }

@@ -14,6 +14,12 @@ constexpr bool isTransient(schema::Storage storage) {
   return storage == schema::Storage::Arena || storage == schema::Storage::Lent;
 }
 
+/// What instructions must not write.
+constexpr bool isReadOnly(schema::Storage storage) {
+  return storage == schema::Storage::Parameter || storage == schema::Storage::Constant ||
+         storage == schema::Storage::Working;
+}
+
 /// Bytes per element; 0 for a value outside of the enumeration.
 constexpr int64_t byteSize(schema::DType dtype) {
   constexpr int64_t sizes[] = {4, 2, 2, 8, 4, 8, 1, 1, 1};
@@ -71,5 +77,8 @@ inline std::optional<int64_t> stridedExtent(std::span<const int64_t> dims, std::
 /// Whether different indices reach different elements: sorted by stride, each stride is at least the extent of those
 /// below.
 bool isInjective(std::span<const int64_t> dims, std::span<const int64_t> strides);
+
+/// Bytes of a parameter's rows with their pitch; absent when the shape is impossible.
+std::optional<int64_t> parameterBytes(const schema::Parameter &parameter);
 
 } // namespace graft

@@ -47,6 +47,7 @@ void verifyHeader(const schema::Program &program, FaultList &faults) {
   const std::pair<const char *, int64_t> blocks[] = {{"parameter_bytes", program.parameter_bytes()},
                                                      {"gradient_bytes", program.gradient_bytes()},
                                                      {"state_bytes", program.state_bytes()},
+                                                     {"working_bytes", program.working_bytes()},
                                                      {"arena_bytes", program.arena_bytes()}};
   for (auto [name, bytes] : blocks)
     if (bytes < 0 || bytes > largestBlock)
@@ -67,7 +68,7 @@ void verifyHeader(const schema::Program &program, FaultList &faults) {
 
 /// Parameters by block, for the overlap checks and for buffers that must lie inside one parameter.
 struct ParameterRanges {
-  std::vector<Range> parameters, gradients, states;
+  std::vector<Range> parameters, gradients, states, working;
 };
 
 void verifyTrained(const schema::Parameter &parameter, const schema::Program &program, int64_t bytes,
@@ -105,6 +106,11 @@ void verifyParameter(const schema::Parameter &parameter, const schema::Program &
     if (!std::isfinite(number) || number < 0)
       faults.verify(place, "weight decay or learning rate scale is negative or not finite");
   verifyTrained(parameter, program, *bytes, place, index, ranges, faults);
+  int64_t copy = parameter.working_offset(), half = *bytes / 2;
+  if (copy != -1 && !isPlaced(copy, half, program.working_bytes()))
+    faults.verify(place, placement(copy, half, program.working_bytes(), "working block"));
+  else if (copy != -1)
+    ranges.working.push_back({copy, copy + half, index});
 }
 
 void verifyNoOverlap(std::vector<Range> &ranges, const schema::Program &program, std::string_view block,
@@ -140,6 +146,7 @@ ParameterRanges verifyParameters(const schema::Program &program, FaultList &faul
   verifyNoOverlap(ranges.parameters, program, "parameter block", faults);
   verifyNoOverlap(ranges.gradients, program, "gradient block", faults);
   verifyNoOverlap(ranges.states, program, "moment block", faults);
+  verifyNoOverlap(ranges.working, program, "working block", faults);
   return ranges;
 }
 
@@ -172,7 +179,7 @@ void verifyBuffer(const schema::Buffer &buffer, const schema::Program &program, 
   if (std::string_view what = nameFault(buffer.name()->string_view()); !what.empty())
     faults.verify(place, std::string(what));
   int64_t width = byteSize(buffer.dtype());
-  if (width == 0 || buffer.storage() > schema::Storage::Lent)
+  if (width == 0 || buffer.storage() > schema::Storage::Working)
     return faults.verify(place, "dtype or storage is none that this runtime knows");
   if (sizeOf(buffer.shape()) > 64)
     return faults.verify(place, "has more than 64 dimensions");
@@ -184,17 +191,21 @@ void verifyBuffer(const schema::Buffer &buffer, const schema::Program &program, 
     return verifyTransientBuffer(buffer, program, place, faults);
   if (buffer.entry() != -1)
     faults.verify(place, "belongs to an entry but is not in the arena");
-  bool constant = buffer.storage() == schema::Storage::Constant;
-  bool gradient = buffer.storage() == schema::Storage::Gradient;
-  int64_t whole = constant   ? sizeOf(program.constants())
-                  : gradient ? program.gradient_bytes()
-                             : program.parameter_bytes();
-  std::string_view block = constant ? "constants" : gradient ? "gradient block" : "parameter block";
-  if (!isPlaced(buffer.offset(), buffer.size(), whole))
-    return faults.verify(place, placement(buffer.offset(), buffer.size(), whole, block));
-  const std::vector<Range> &owners = gradient ? ranges.gradients : ranges.parameters;
-  if (!constant && !isInsideOne(owners, buffer.offset(), buffer.offset() + buffer.size()))
-    faults.verify(place, "is not inside one parameter's part of the " + std::string(block));
+  struct {
+    const char *name;
+    int64_t bytes;
+    const std::vector<Range> *owners;
+  } block = {"parameter block", program.parameter_bytes(), &ranges.parameters};
+  if (buffer.storage() == schema::Storage::Constant)
+    block = {"constants", sizeOf(program.constants()), nullptr};
+  else if (buffer.storage() == schema::Storage::Gradient)
+    block = {"gradient block", program.gradient_bytes(), &ranges.gradients};
+  else if (buffer.storage() == schema::Storage::Working)
+    block = {"working block", program.working_bytes(), &ranges.working};
+  if (!isPlaced(buffer.offset(), buffer.size(), block.bytes))
+    return faults.verify(place, placement(buffer.offset(), buffer.size(), block.bytes, block.name));
+  if (block.owners && !isInsideOne(*block.owners, buffer.offset(), buffer.offset() + buffer.size()))
+    faults.verify(place, "is not inside one parameter's part of the " + std::string(block.name));
 }
 
 void verifyBuffers(const schema::Program &program, const ParameterRanges &ranges, FaultList &faults) {

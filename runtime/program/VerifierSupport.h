@@ -65,18 +65,4 @@ bool vectorsAreAligned(const schema::Program &program);
 /// Checks instructions, bindings and lifetimes of entry `index` whose arena buffers all passed the checks for buffers.
 void verifyEntry(const schema::Program &program, unsigned index, FaultList &faults);
 
-/// Bytes of a parameter's rows with their pitch; absent when the shape is impossible.
-inline std::optional<int64_t> parameterBytes(const schema::Parameter &parameter) {
-  std::vector<int64_t> shape;
-  if (parameter.shape())
-    shape.assign(parameter.shape()->begin(), parameter.shape()->end());
-  int64_t columns = shape.empty() ? 1 : shape.back();
-  std::span<const int64_t> outer(shape.data(), shape.empty() ? 0 : shape.size() - 1);
-  auto rows = elementCount(outer);
-  if (!rows || columns < 0 || parameter.row_pitch() < columns)
-    return std::nullopt;
-  auto elements = checkedMultiply(*rows, parameter.row_pitch());
-  return elements ? checkedMultiply(*elements, byteSize(parameter.dtype())) : std::nullopt;
-}
-
 } // namespace graft

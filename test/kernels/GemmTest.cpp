@@ -2,6 +2,7 @@
 #include "runtime/device/cpu/WorkerPool.h"
 #include "test/kernels/Support.h"
 
+#include <bit>
 #include <cmath>
 
 namespace graft::kernels {
@@ -15,6 +16,7 @@ struct Case {
   Layout a, b, c;
   bool accumulate;
   float alpha;
+  MatrixType type = MatrixType::F32;
 };
 
 /// Strides of a [rows, columns] matrix; returns the elements that one takes.
@@ -25,6 +27,14 @@ int64_t layOut(Matrix &matrix, Layout layout, int64_t rows, int64_t columns) {
   return std::max<int64_t>(1, rows * (columns + pad));
 }
 
+/// The upper half of each float: bfloat16, rounded toward zero.
+std::vector<uint16_t> narrowed(const std::vector<float> &values) {
+  std::vector<uint16_t> narrow;
+  for (float value : values)
+    narrow.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+  return narrow;
+}
+
 struct Problem {
   GemmShape shape;
   std::vector<float> a, b, c;
@@ -32,7 +42,7 @@ struct Problem {
   explicit Problem(const Case &test) {
     shape.batch = test.batch;
     shape.m = test.m, shape.n = test.n, shape.k = test.k;
-    shape.alpha = test.alpha, shape.accumulate = test.accumulate;
+    shape.alpha = test.alpha, shape.accumulate = test.accumulate, shape.type = test.type;
     a = fill(shape.a, layOut(shape.a, test.a, test.m, test.k), 1);
     b = fill(shape.b, layOut(shape.b, test.b, test.k, test.n), 2);
     c = fill(shape.c, layOut(shape.c, test.c, test.m, test.n), 3);
@@ -43,13 +53,25 @@ struct Problem {
       matrix.batch[i] = size;
     return randomFloats(size, seed);
   }
+  /// Calls f(a, b) with the operands as the shape's type.
+  template <typename F> void withOperands(F f) const {
+    if (shape.type == MatrixType::F32)
+      return f(a.data(), b.data());
+    std::vector<uint16_t> narrowA = narrowed(a), narrowB = narrowed(b);
+    f(narrowA.data(), narrowB.data());
+  }
   std::vector<float> reference() const {
     std::vector<float> out = c;
-    gemmReference(shape, a.data(), b.data(), out.data());
+    withOperands([&](const void *left, const void *right) { gemmReference(shape, left, right, out.data()); });
     return out;
   }
   std::vector<float> run(std::shared_ptr<const MatrixLibrary> library, int workers) const {
     std::vector<float> out = c;
+    withOperands([&](const void *left, const void *right) { run(std::move(library), workers, left, right, out); });
+    return out;
+  }
+  void run(std::shared_ptr<const MatrixLibrary> library, int workers, const void *left, const void *right,
+           std::vector<float> &out) const {
     WorkerPool pool(workers, [&](int) {
       if (library)
         library->useOneThread();
@@ -64,13 +86,12 @@ struct Problem {
       std::atomic<bool> all = true;
       pool.parallel([&](int worker) {
         for (int part = worker; part < gemm.parts(); part += workers)
-          if (!gemm.run(part, a.data(), b.data(), out.data(), workspaces[static_cast<size_t>(worker)].get()))
+          if (!gemm.run(part, left, right, out.data(), workspaces[static_cast<size_t>(worker)].get()))
             all = false;
       });
       good = all;
     });
     EXPECT_TRUE(good);
-    return out;
   }
 };
 
@@ -97,6 +118,10 @@ std::vector<Case> cases() {
     }
   all.push_back({{3, 0}, 4, 4, 4, Layout::RowMajor, Layout::RowMajor, Layout::RowMajor, false, 1});
   all.push_back({{}, 0, 4, 4, Layout::RowMajor, Layout::RowMajor, Layout::RowMajor, false, 1});
+  for (size_t i = 0, count = all.size(); i < count; ++i) {
+    all.push_back(all[i]);
+    all.back().type = MatrixType::BF16;
+  }
   return all;
 }
 
@@ -107,7 +132,8 @@ TEST(Gemm, AgreesWithReference) {
     GTEST_SKIP() << "oneDNN is not installed";
   for (const Case &test : cases()) {
     Problem problem(test);
-    SCOPED_TRACE(testing::Message() << "m " << test.m << " n " << test.n << " k " << test.k << " a " << int(test.a)
+    SCOPED_TRACE(testing::Message() << "type " << int(test.type) << " m " << test.m << " n " << test.n << " k " << test.k
+                                    << " a " << int(test.a)
                                     << " b " << int(test.b) << " c " << int(test.c) << " batch " << test.batch.size()
                                     << " accumulate " << test.accumulate);
     expectClose(problem.run(library, 2), problem.reference(), 1e-6 * std::sqrt(double(test.k) + 1));
@@ -118,7 +144,8 @@ TEST(Gemm, AgreesWithReference) {
 TEST(Gemm, OwnLoopAgreesWithReference) {
   for (const Case &test : cases()) {
     Problem problem(test);
-    SCOPED_TRACE(testing::Message() << "m " << test.m << " n " << test.n << " k " << test.k);
+    SCOPED_TRACE(testing::Message() << "type " << int(test.type) << " m " << test.m << " n " << test.n << " k "
+                                    << test.k);
     expectClose(problem.run(nullptr, 2), problem.reference(), 1e-6 * std::sqrt(double(test.k) + 1));
   }
 }
@@ -130,6 +157,8 @@ TEST(Gemm, OneAndTwoWorkersGiveTheSameBits) {
   all.push_back({{}, 408, 576, 576, Layout::RowMajor, Layout::Transposed, Layout::RowMajor, false, 1});
   all.push_back({{}, 576, 1536, 408, Layout::Transposed, Layout::RowMajor, Layout::RowMajor, true, 1});
   all.push_back({{4, 9}, 102, 102, 64, Layout::RowMajor, Layout::Transposed, Layout::RowMajor, false, 0.125f});
+  all.push_back(
+      {{}, 408, 576, 576, Layout::RowMajor, Layout::Transposed, Layout::RowMajor, false, 1, MatrixType::BF16});
   for (const Case &test : all) {
     Problem problem(test);
     EXPECT_EQ(problem.run(library, 1), problem.run(library, 2));

@@ -27,7 +27,7 @@ def compile_within(program, work, budget, name):
 
 
 def device_bytes(summary):
-    return sum(summary[key] for key in ("parameter_bytes", "gradient_bytes", "state_bytes", "arena_bytes", "constant_bytes"))
+    return sum(summary[key] for key in ("parameter_bytes", "gradient_bytes", "state_bytes", "working_bytes", "arena_bytes", "constant_bytes"))
 
 
 def same_bits(what, one, other):
@@ -52,9 +52,9 @@ def check_refusal(program, work, smallest):
         raise Failure(f"the recommended budget {recommended[1]} gave exit code {done.returncode}: {done.stderr}")
 
 
-def check(program, folder, work):
+def check(program, folder, compute, work):
     rows, width = load_file(f"{folder}/batch.safetensors")["input_ids"].shape
-    write_recipe(f"{work}/recipe.toml", f"{folder}/model.onnx", f"{folder}/weights.safetensors", rows, width)
+    write_recipe(f"{work}/recipe.toml", f"{folder}/model.onnx", f"{folder}/weights.safetensors", rows, width, compute=compute)
     points = json.loads(graft(program, "plan", f"{work}/recipe.toml", "--budgets", BUDGETS, "--json").stdout)["budgets"]
     if len(points) != BUDGETS:
         raise Failure(f"{len(points)} points instead of {BUDGETS}")
@@ -88,11 +88,12 @@ def main():
     parser.add_argument("--only", default="llama,gpt2,gemma3_text")
     arguments = parser.parse_args()
 
-    def checked(name):
+    def checked(name, compute):
         with tempfile.TemporaryDirectory() as work:
-            return check(arguments.graft, f"{arguments.models}/{name}", work)
+            return check(arguments.graft, f"{arguments.models}/{name}", compute, work)
 
-    return run_checks([(name, lambda name=name: checked(name)) for name in arguments.only.split(",")])
+    cases = [(name, "float32") for name in arguments.only.split(",")] + [("llama", "bfloat16")]
+    return run_checks([(f"{name}, {compute}", lambda name=name, compute=compute: checked(name, compute)) for name, compute in cases])
 
 
 if __name__ == "__main__":

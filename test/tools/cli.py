@@ -320,6 +320,20 @@ class CommandLine(unittest.TestCase):
         self.assertLessEqual({"grad." + name for name in load_file(MODEL / "weights.safetensors")} | {"loss", "logprobs"}, names)
         self.expect(0, "verify", self.recipe, "--batch", MODEL / "batch.safetensors", "--quiet")
 
+    def test_verify_in_bfloat16(self):
+        recipe = self.work / "narrow.toml"
+        recipe.write_text(self.recipe.read_text().replace('compute = "float32"', 'compute = "bfloat16"'))
+        result = json.loads(self.expect(0, "verify", recipe, "--json").stdout)
+        self.assertGreater(next(line["difference"] for line in result["comparisons"] if line["name"] == "grad.lm_head.weight"), 1e-3)
+        self.assertEqual([layer["name"] for layer in result["layers"]],
+                         ["lm_head.weight", "model.embed_tokens.weight", "model.layers.0", "model.layers.1", "model.norm.weight"])
+        self.assertLess(max(layer["difference"] for layer in result["layers"]), 0.05)
+        self.expect(1, "verify", recipe, "--tolerance", "1e-4", "--quiet")
+        summary = json.loads(self.expect(0, "compile", recipe, "-o", self.work / "narrow.graft", "--json", "--quiet").stdout)
+        matrices = sum(array.size for array in load_file(MODEL / "weights.safetensors").values() if array.ndim == 2)
+        embedding = load_file(MODEL / "weights.safetensors")["model.embed_tokens.weight"].size  # gathered, not multiplied
+        self.assertEqual(summary["working_bytes"], 2 * (matrices - embedding))
+
     def test_verify_fails_when_out_of_tolerance(self):
         done = self.expect(1, "verify", self.recipe, "--tolerance", "0")
         self.assertIn("FAIL", done.stdout)

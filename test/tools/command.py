@@ -27,6 +27,8 @@ eps = 1e-8
 weight_decay = 0.1
 decay = "matrices"
 clip_grad_norm = 1.0
+[precision]
+compute = "{compute}"
 """
 
 
@@ -47,9 +49,10 @@ def graft(program, *arguments, **options):
     return done
 
 
-def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch"):
+def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch", compute="float32"):
     with open(path, "w") as file:
-        file.write(RECIPE.format(graph=os.path.abspath(graph), weights=os.path.abspath(weights), sequences=sequences, tokens=tokens, lr=lr, old_logprobs=old_logprobs))
+        file.write(RECIPE.format(graph=os.path.abspath(graph), weights=os.path.abspath(weights), sequences=sequences, tokens=tokens, lr=lr, old_logprobs=old_logprobs,
+                                 compute=compute))
 
 
 def accumulate(program, compiled, batch, weights, out, *more):

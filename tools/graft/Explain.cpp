@@ -56,6 +56,8 @@ public:
 private:
   int overview();
   int memory();
+  std::string blocksText();
+  Json blocksJson();
   int recompute();
   Result<int> instructions();
   Result<int> tensors();
@@ -120,6 +122,19 @@ Json Explainer::bufferJson(uint32_t index) const {
           {"origin", textOf(b.origin())}};
 }
 
+/// What a program needs besides the arena.
+std::string Explainer::blocksText() {
+  return "parameters " + bytesOf(program_.parameter_bytes()) + ", gradients " + bytesOf(program_.gradient_bytes()) +
+         ", optimizer state 2 x " + bytesOf(program_.state_bytes()) + ", working copies " +
+         bytesOf(program_.working_bytes());
+}
+Json Explainer::blocksJson() {
+  return {{"parameter_bytes", program_.parameter_bytes()},
+          {"gradient_bytes", program_.gradient_bytes()},
+          {"state_bytes", program_.state_bytes()},
+          {"working_bytes", program_.working_bytes()}};
+}
+
 int Explainer::overview() {
   std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "arena"}};
   Json entries = Json::array();
@@ -130,15 +145,11 @@ int Explainer::overview() {
         {{"name", textOf(one.name())}, {"instructions", instructionCount(one)}, {"arena_bytes", one.arena_bytes()}});
   }
   shell_.print(
-      tableText(rows) + "\nparameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
-      bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()) + ", arena " +
-      bytesOf(program_.arena_bytes()) +
+      tableText(rows) + "\n" + blocksText() + ", arena " + bytesOf(program_.arena_bytes()) +
       "\nAsk for 'memory', 'recompute', 'instructions', or a part of a tensor's, parameter's or module's name.");
-  shell_.print(Json{{"entries", entries},
-                    {"parameter_bytes", program_.parameter_bytes()},
-                    {"gradient_bytes", program_.gradient_bytes()},
-                    {"state_bytes", program_.state_bytes()},
-                    {"arena_bytes", program_.arena_bytes()}});
+  Json json = {{"entries", entries}, {"arena_bytes", program_.arena_bytes()}};
+  json.update(blocksJson());
+  shell_.print(json);
   return 0;
 }
 
@@ -180,13 +191,10 @@ int Explainer::memory() {
                      {"lent", peak.lent},
                      {"live", live}});
   }
-  shell_.print(text + "besides the arena: parameters " + bytesOf(program_.parameter_bytes()) + ", gradients " +
-               bytesOf(program_.gradient_bytes()) + ", optimizer state 2 x " + bytesOf(program_.state_bytes()));
-  shell_.print(Json{{"peaks", peaks},
-                    {"arena_bytes", program_.arena_bytes()},
-                    {"parameter_bytes", program_.parameter_bytes()},
-                    {"gradient_bytes", program_.gradient_bytes()},
-                    {"state_bytes", program_.state_bytes()}});
+  shell_.print(text + "besides the arena: " + blocksText());
+  Json json = {{"peaks", peaks}, {"arena_bytes", program_.arena_bytes()}};
+  json.update(blocksJson());
+  shell_.print(json);
   return 0;
 }
 
@@ -346,10 +354,14 @@ void Explainer::describeParameter(const schema::Parameter &parameter, std::strin
               {"offset", parameter.offset()},
               {"gradient_offset", parameter.gradient_offset()},
               {"state_offset", parameter.state_offset()},
+              {"working_offset", parameter.working_offset()},
               {"weight_decay", parameter.weight_decay()}};
   one["uses"] = Json::array();
   for (uint32_t index : buffersOf(program_, parameter)) {
-    const char *which = buffer(index).storage() == schema::Storage::Gradient ? "gradient" : "weights";
+    schema::Storage storage = buffer(index).storage();
+    const char *which = storage == schema::Storage::Gradient  ? "gradient"
+                        : storage == schema::Storage::Working ? "bfloat16 copy"
+                                                              : "weights";
     for (bool writes : {true, false})
       if (std::string who = usesText(uses_[index], writes); !who.empty())
         text += std::string("  ") + which + (writes ? " written by " : " read by ") + who + "\n";

@@ -19,6 +19,7 @@ PlanSummary PlanSummary::of(const schema::ProgramT &program) {
   summary.parameterBytes = program.parameter_bytes;
   summary.gradientBytes = program.gradient_bytes;
   summary.stateBytes = 2 * program.state_bytes;
+  summary.workingBytes = program.working_bytes;
   summary.arenaBytes = program.arena_bytes;
   summary.constantBytes = static_cast<int64_t>(program.constants.size());
   std::set<std::string> symbols;
@@ -48,6 +49,7 @@ std::string PlanSummary::text() const {
                                            static_cast<long long>(tensors), parameters / 1e6, trainedParameters / 1e6)),
                                 row("gradients", gradientBytes, ""),
                                 row("optimizer state", stateBytes, ""),
+                                row("working copies", workingBytes, "parameters in bfloat16, for products"),
                                 row("arena", arenaBytes, "everything else, at fixed offsets"),
                                 row("constants", constantBytes, "")});
   std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "GFLOP", "arena"}};
@@ -72,6 +74,7 @@ Json PlanSummary::json() const {
           {"parameter_bytes", parameterBytes},
           {"gradient_bytes", gradientBytes},
           {"state_bytes", stateBytes},
+          {"working_bytes", workingBytes},
           {"arena_bytes", arenaBytes},
           {"constant_bytes", constantBytes},
           {"kernels", kernels},

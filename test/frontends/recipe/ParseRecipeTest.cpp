@@ -154,8 +154,10 @@ const Refused refusedRecipes[] = {
      "10:1|given twice: cannot redefine existing table 'optimizer'"},
     {"syntax", "[optimizer\nlr = 1\n", "8:11|not TOML: "},
     {"table_for_integer", "[batch.packed]\n", "8:8|batch.packed is a table, expected an integer from 2 to 1073741824"},
-    {"later_precision", "[precision]\ncompute = \"bfloat16\"\n",
-     "9:1|not yet: precision.compute = \"bfloat16\" is not supported in this version|use \"float32\""},
+    {"later_precision", "[precision]\ncompute = \"tf32\"\n",
+     "9:1|not yet: precision.compute = \"tf32\" is not supported in this version|use \"float32\" or \"bfloat16\""},
+    {"later_storage", "[precision]\nparameters = \"bfloat16\"\n",
+     "9:1|not yet: precision.parameters = \"bfloat16\" is not supported in this version|use \"float32\""},
     {"later_device", "[target]\ndevice = \"cuda\"\n",
      "not yet: target.device = \"cuda\" is not supported in this version|use \"cpu\""},
     {"later_mesh", "[mesh]\ntensor = 2\n",
@@ -198,7 +200,7 @@ packed = 1
 [objective]
 aggregation = "tokenmean"
 [precision]
-compute = "bfloat16"
+compute = "tf32"
 )");
   ASSERT_EQ(faults.size(), 10u) << testing::PrintToString(faults);
   EXPECT_THAT(faults[0], HasSubstr("2:1|optimizer.lr is the string \"fast\""));

@@ -1,6 +1,7 @@
 #include "runtime/exec/Session.h"
 
 #include "kernels/attention/attention.h"
+#include "runtime/base/Convert.h"
 #include "runtime/exec/HostCalls.h"
 #include "runtime/program/HostFunctions.h"
 #include "runtime/program/ProgramFile.h"
@@ -229,6 +230,50 @@ TEST(Session, AppliesAdamWWithClipping) {
   std::vector<float> frozen(2);
   (void)sampleWeights({"frozen", {}, {}, 2, false}, frozen);
   EXPECT_EQ(readAll(*session, Block::Parameter, "frozen", 2), frozen);
+}
+
+/// w f^T of weights [4, 3] and [2, 3] rounded to bfloat16.
+std::vector<float> productOfRounded(std::span<const float> weight, std::span<const float> frozen) {
+  std::vector<float> product(8);
+  auto rounded = [](float value) { return bfloatToFloat(floatToBfloat(value)); };
+  for (size_t i = 0; i < 8; ++i)
+    for (size_t k = 0; k < 3; ++k)
+      product[i] += rounded(weight[i / 2 * 3 + k]) * rounded(frozen[i % 2 * 3 + k]);
+  return product;
+}
+
+// Tests that working copies are the weights, rounded: when bound, when written, when the optimizer has moved them.
+TEST(Session, WorkingCopiesFollowTheirParameters) {
+  schema::ProgramT sample = test::workingCopyProgram();
+  auto program = Program::fromBytes(*serializeProgram(sample));
+  ASSERT_TRUE(program.isOk()) << program.status().text();
+  auto session = Session::open(*program, {.threads = 2});
+  ASSERT_TRUE(session.isOk()) << session.status().text();
+  Session &s = **session;
+  EXPECT_EQ(s.memory().working, 192);
+  auto thirds = [](const ParameterInfo &, std::span<float> values) {
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = float(i + 1) / 3;
+    return Status::ok();
+  };
+  auto expectProduct = [&](const char *when) {
+    SCOPED_TRACE(when);
+    std::vector<float> product(8);
+    ASSERT_TRUE(s.run("accumulate", {}, {{"product", {product.data(), DType::F32, {4, 2}}}}).isOk());
+    std::vector<float> expected =
+        productOfRounded(readAll(s, Block::Parameter, "weight", 12), readAll(s, Block::Parameter, "frozen", 6));
+    for (size_t i = 0; i < 8; ++i)
+      EXPECT_NEAR(product[i], expected[i], 1e-5);
+  };
+  ASSERT_TRUE(s.bindAll(thirds).isOk());
+  expectProduct("bound");
+  std::vector<float> other(6, 0.3f);
+  ASSERT_TRUE(s.write(Block::Parameter, "frozen", other).isOk());
+  expectProduct("written");
+  std::vector<float> gradient(12, 0.7f);
+  ASSERT_TRUE(s.write(Block::Gradient, "weight", gradient).isOk());
+  ASSERT_TRUE(s.apply(0.1, 1).isOk());
+  expectProduct("moved");
 }
 
 // Tests that one and two threads give the same bits over several steps.

@@ -120,6 +120,17 @@ std::vector<uint8_t> readObject() {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+std::unique_ptr<OptimizerT> adamw() {
+  auto optimizer = std::make_unique<OptimizerT>();
+  optimizer->name = "adamw";
+  optimizer->beta1 = 0.9;
+  optimizer->beta2 = 0.95;
+  optimizer->epsilon = 1e-8;
+  optimizer->clip_grad_norm = 1;
+  optimizer->learning_rate = 0.01;
+  return optimizer;
+}
+
 void addPredict(Builder &b, unsigned embed, unsigned weight) {
   auto entry = std::make_unique<EntryT>();
   entry->name = "predict";
@@ -214,14 +225,7 @@ ProgramT sampleProgram() {
   addAccumulate(b, 1, false, embed, weight, dEmbed, dWeight);
   addAccumulate(b, 2, true, embed, weight, dEmbed, dWeight);
   b.program.arena_bytes = 704;
-  b.program.optimizer = std::make_unique<OptimizerT>();
-  *b.program.optimizer = {};
-  b.program.optimizer->name = "adamw";
-  b.program.optimizer->beta1 = 0.9;
-  b.program.optimizer->beta2 = 0.95;
-  b.program.optimizer->epsilon = 1e-8;
-  b.program.optimizer->clip_grad_norm = 1;
-  b.program.optimizer->learning_rate = 0.01;
+  b.program.optimizer = adamw();
   auto object = std::make_unique<ObjectT>();
   object->target = "x86-64-v3"; // plain x86-64 code, which runs there too
   object->bytes = readObject();
@@ -327,6 +331,26 @@ ProgramT loopProgram() {
   b.add(*b.entry, std::move(product), "sum", "gemm");
   b.entry->instructions.back()->chunk_size = ChunkSize::K;
   move(chunk, y, true);
+  return b.finish();
+}
+
+ProgramT workingCopyProgram() {
+  OneEntry b("accumulate");
+  b.parameter("weight", {4, 3}, 16, 0, 0);
+  b.parameter("frozen", {2, 3}, 3, 256, -1);
+  b.program.parameters[0]->working_offset = 0;
+  b.program.parameters[1]->working_offset = 128;
+  b.program.parameter_bytes = 320;
+  b.program.gradient_bytes = b.program.state_bytes = 256;
+  b.program.working_bytes = 192;
+  unsigned weight = b.buffer("working.weight", Storage::Working, -1, 0, {4, 3}, -1, -1, DType::BF16, 128);
+  unsigned frozen = b.buffer("working.frozen", Storage::Working, -1, 128, {2, 3}, -1, -1, DType::BF16);
+  unsigned product = b.bound("product", {4, 2}, 0, 1);
+  GemmT gemm =
+      Builder::gemm(4, 2, 3, Builder::matrix(weight, 16, 1), Builder::matrix(frozen, 1, 3), Builder::matrix(product, 2, 1));
+  gemm.dtype = DType::BF16;
+  b.add(*b.entry, std::move(gemm), "product", "gemm");
+  b.program.optimizer = adamw();
   return b.finish();
 }
 

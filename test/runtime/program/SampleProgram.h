@@ -25,6 +25,10 @@ schema::ProgramT attentionProgram();
 /// chunks of four, and gives the sum of x^T x over them [4, 4].
 schema::ProgramT loopProgram();
 
+/// Parameters `weight` [4, 3] with a row pitch of 16, trained, and `frozen` [2, 3], both with a working copy; entry
+/// `accumulate` gives `product` [4, 2] = weight frozen^T of the copies.
+schema::ProgramT workingCopyProgram();
+
 /// Bytes of the sample's file.
 std::vector<uint8_t> sampleFile();
 

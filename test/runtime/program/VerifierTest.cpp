@@ -170,6 +170,31 @@ const Fault bufferFaults[] = {
     {"GlobalEntry", [](ProgramT &p) { buffer(p, -1, "weight").entry = 1; }, "but is not in the arena"}};
 INSTANTIATE_TEST_SUITE_P(Buffer, Verifier, testing::ValuesIn(bufferFaults), caseName);
 
+class WorkingCopies : public testing::TestWithParam<Fault> {};
+TEST_P(WorkingCopies, Rejects) {
+  EXPECT_THAT(verdict(GetParam().breakIt, test::workingCopyProgram()), HasSubstr(GetParam().says));
+}
+const Fault workingFaults[] = {
+    {"Nothing", [](ProgramT &) {}, "ok"},
+    {"NegativeBlock", [](ProgramT &p) { p.working_bytes = -64; }, "working_bytes is -64"},
+    {"Outside", [](ProgramT &p) { p.parameters[1]->working_offset = 192; }, "do not fit into the working block"},
+    {"Offset", [](ProgramT &p) { p.parameters[1]->working_offset = 130; }, "offsets are multiples of 64"},
+    {"NegativeOffset", [](ProgramT &p) { p.parameters[1]->working_offset = -64; }, "do not fit into the working block"},
+    {"Overlap", [](ProgramT &p) { p.parameters[1]->working_offset = 64; }, "in the working block"},
+    {"BufferOutside", [](ProgramT &p) { buffer(p, -1, "working.weight").size = 256; },
+     "do not fit into the working block"},
+    {"TwoParameters", [](ProgramT &p) { buffer(p, -1, "working.weight").size = 192; }, "is not inside one parameter"},
+    {"Written",
+     [](ProgramT &p) {
+       GemmT &product = *operation(p, 0, 0).AsGemm();
+       product.c->buffer = product.a->buffer;
+       product.c->row_stride = 4;
+     },
+     "which is read only"},
+    {"Float32", [](ProgramT &p) { operation(p, 0, 0).AsGemm()->dtype = DType::F32; }, "outside of buffer"},
+    {"OddOffset", [](ProgramT &p) { operation(p, 0, 0).AsGemm()->a->byte_offset = 1; }, "impossible sizes or strides"}};
+INSTANTIATE_TEST_SUITE_P(All, WorkingCopies, testing::ValuesIn(workingFaults), caseName);
+
 const Fault lifetimeFaults[] = {
     {"Overlap", [](ProgramT &p) { buffer(p, 1, "d").offset = 256; }, "overlap while both live"},
     {"OverlapOfParts", [](ProgramT &p) { buffer(p, 1, "loss").offset = 576; }, "overlap while both live"},
@@ -255,7 +280,7 @@ const Fault gemmFaults[] = {
      },
      "operand c has impossible"},
     {"BatchRank", [](ProgramT &p) { gemm(p).batch.assign(9, 1); }, "more than 8 batch"},
-    {"DType", [](ProgramT &p) { gemm(p).dtype = DType::BF16; }, "float32 only"},
+    {"DType", [](ProgramT &p) { gemm(p).dtype = DType::F16; }, "of float32 or bfloat16 only"},
     {"Alpha", [](ProgramT &p) { gemm(p).alpha = std::numeric_limits<float>::infinity(); }, "alpha is not finite"},
     {"InPlace",
      [](ProgramT &p) {
@@ -479,7 +504,7 @@ const Fault lentFaults[] = {
        gemm(p).c->buffer = number(p, 1, "y");
      },
      "uses buffer 'y' of another entry"},
-    {"Unknown", [](ProgramT &p) { buffer(p, 1, "y").storage = static_cast<Storage>(5); }, "storage is none that"}};
+    {"Unknown", [](ProgramT &p) { buffer(p, 1, "y").storage = static_cast<Storage>(6); }, "storage is none that"}};
 INSTANTIATE_TEST_SUITE_P(Lent, LentVerifier, testing::ValuesIn(lentFaults), caseName);
 
 TEST(LentVerifier, AcceptsWhatEndsInTime) {
