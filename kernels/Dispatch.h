@@ -9,15 +9,21 @@
 
 namespace graft::kernels {
 
+struct AdamWArrays;
 struct AdamWNumbers;
 struct AttentionBackward;
 struct AttentionForward;
 struct AttentionRanges;
+struct Moments;
 
 struct VectorFunctions {
+  /// Elements [first, first + count) of a parameter whose `arrays` begin there; `first` is a multiple of momentBlock.
   /// adamw.h
-  void (*adamw)(float *parameter, const float *gradient, float *mean, float *square, uint16_t *working, int64_t count,
-                const AdamWNumbers &numbers);
+  void (*adamw)(const AdamWArrays &arrays, const Moments &moments, int64_t first, int64_t count,
+                const AdamWNumbers &numbers, uint32_t seed);
+  /// A whole moment of a narrow form as float32, and back: what was unpacked packs to the same.
+  void (*unpackMoment)(const Moments &moments, bool square, int64_t count, float *out);
+  void (*packMoment)(const Moments &moments, bool square, int64_t count, const float *in);
   /// Sum of squares in double; squared_norm.h.
   double (*squaredNorm)(const float *values, int64_t count);
   /// to[i] += from[i]; gather.h

@@ -75,6 +75,9 @@ std::unique_ptr<schema::OptimizerT> optimizerTable(const Recipe::Optimizer &opti
   table->beta2 = optimizer.betas[1];
   table->epsilon = optimizer.eps;
   table->clip_grad_norm = optimizer.clipGradNorm;
+  table->state = optimizer.state == StateType::Float32    ? schema::DType::F32
+                 : optimizer.state == StateType::BFloat16 ? schema::DType::BF16
+                                                          : schema::DType::U8;
   table->learning_rate = optimizer.lr;
   table->schedule = optimizer.schedule.kind == ScheduleKind::Constant ? schema::Schedule::Constant
                     : optimizer.schedule.kind == ScheduleKind::Linear ? schema::Schedule::Linear

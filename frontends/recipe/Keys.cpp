@@ -17,6 +17,7 @@ constexpr Names optimizers = {"adamw"};
 constexpr Names nonfinitePolicies = {"stop", "skip"};
 constexpr Names schedules = {"constant", "linear", "cosine"};
 constexpr Names storageTypes = {"float32", "bfloat16"};
+constexpr Names stateTypes = {"float32", "bfloat16", "8bit"};
 constexpr Names computeTypes = {"float32", "bfloat16", "tf32"};
 constexpr Names devices = {"cpu", "cuda"};
 constexpr Names adapters = {"lora"};
@@ -84,6 +85,7 @@ const Key table[] = {
   {"optimizer", "weight_decay", Type::Number, at<&R::optimizer, &R::Optimizer::weightDecay>, {}, 0, infinity},
   {"optimizer", "decay", Type::Choice, at<&R::optimizer, &R::Optimizer::decay>, decays},
   {"optimizer", "clip_grad_norm", Type::Number, at<&R::optimizer, &R::Optimizer::clipGradNorm>, {}, 0, infinity},
+  {"optimizer", "state", Type::Choice, at<&R::optimizer, &R::Optimizer::state>, stateTypes},
   {"optimizer", "on_nonfinite", Type::Choice, at<&R::optimizer, &R::Optimizer::onNonfinite>, nonfinitePolicies},
   {"optimizer", "groups", Type::Tables, none, {}, 0, 0, false, "leave it out: decay = \"matrices\" or \"all\" chooses what decays"},
   {"optimizer.schedule", "kind", Type::Choice, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::kind>, schedules},

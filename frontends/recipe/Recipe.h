@@ -47,6 +47,7 @@ enum class OptimizerKind { AdamW };
 enum class ScheduleKind { Constant, Linear, Cosine };
 enum class StorageType { Float32, BFloat16 };
 enum class ComputeType { Float32, BFloat16, TensorFloat32 };
+enum class StateType { Float32, BFloat16, Blocks8 };
 enum class DeviceKind { Cpu, Cuda };
 
 std::string_view text(Aggregation);
@@ -122,6 +123,7 @@ struct Recipe {
     double weightDecay = 0.1; ///< decoupled: w *= 1 - lr * weightDecay
     Decay decay = Decay::Matrices;
     double clipGradNorm = 1.0; ///< of the global L2 norm; 0: off
+    StateType state = StateType::Float32; ///< form of the moments
     NonfinitePolicy onNonfinite = NonfinitePolicy::Stop;
     struct Schedule {
       ScheduleKind kind = ScheduleKind::Constant;

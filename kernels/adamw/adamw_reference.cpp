@@ -20,8 +20,8 @@ AdamWNumbers adamwNumbers(double learningRate, double beta1, double beta2, doubl
           static_cast<float>(epsilon)};
 }
 
-void adamwReference(float *parameter, const float *gradient, float *mean, float *square, uint16_t *working,
-                    int64_t count, const AdamWNumbers &n) {
+void adamwReference(const AdamWArrays &arrays, float *mean, float *square, int64_t count, const AdamWNumbers &n) {
+  auto [parameter, gradient, working] = arrays;
   for (int64_t i = 0; i < count; ++i) {
     double g = double(n.gradientScale) * gradient[i];
     double m = double(n.beta1) * mean[i] + double(n.oneMinusBeta1) * g;

@@ -397,13 +397,15 @@ void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> wor
     end = (end + bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
     return offset;
   };
+  schema::DType stateForm = program.optimizer ? program.optimizer->state : schema::DType::F32;
   program.parameter_bytes = program.gradient_bytes = program.state_bytes = program.working_bytes = 0;
   for (auto &parameter : program.parameters) {
     int64_t elements = elementsOf(*parameter);
     parameter->row_pitch = parameter->shape.empty() ? 1 : parameter->shape.back();
     parameter->offset = advance(program.parameter_bytes, elements * byteSize(parameter->dtype));
     parameter->gradient_offset = parameter->trained ? advance(program.gradient_bytes, elements * 4) : -1;
-    parameter->state_offset = parameter->trained ? advance(program.state_bytes, elements * 4) : -1;
+    parameter->state_offset =
+        parameter->trained ? advance(program.state_bytes, *momentBytes(stateForm, elements)) : -1;
     bool copied = llvm::is_contained(workingCopies, parameter->name);
     parameter->working_offset = copied ? advance(program.working_bytes, elements * 2) : -1;
   }

@@ -27,7 +27,9 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
     }
   }
   // AdamW reads gradients, moments and weights, and writes moments and weights.
-  step.seconds += rates.seconds(0, static_cast<double>(program.gradient_bytes + 6 * program.state_bytes));
+  // The optimizer: the norm reads gradients; AdamW reads them, reads and writes weights and both moments, writes copies.
+  int64_t optimizer = 4 * program.gradient_bytes + 4 * program.state_bytes + program.working_bytes;
+  step.seconds += rates.seconds(0, static_cast<double>(optimizer));
   return step;
 }
 

@@ -11,13 +11,6 @@
 
 namespace graft {
 
-namespace {
-/// Elements of a parameter's memory, padding included.
-int64_t storedElements(const schema::Parameter &parameter) {
-  return *parameterBytes(parameter) / 4; // verified
-}
-} // namespace
-
 double scheduledLearningRate(const schema::Optimizer &optimizer, int64_t step, int64_t totalSteps) {
   double base = optimizer.learning_rate();
   int64_t warmup = optimizer.warmup_steps();
@@ -40,12 +33,31 @@ Optimizer::Optimizer(const schema::Program &program, State state) : program_(pro
     const schema::Parameter &parameter = *program.parameters()->Get(i);
     int64_t count = parameter.trained() ? storedElements(parameter) : 0;
     for (int64_t done = 0; done < count; done += kernels::squaredNormBlock)
-      segments_.push_back({i, parameter.offset() / 4 + done, parameter.gradient_offset() / 4 + done,
-                           parameter.state_offset() / 4 + done,
-                           parameter.working_offset() < 0 ? -1 : parameter.working_offset() / 2 + done,
-                           std::min(kernels::squaredNormBlock, count - done)});
+      segments_.push_back({i, done, std::min(kernels::squaredNormBlock, count - done)});
   }
   sums_.resize(segments_.size());
+}
+
+kernels::Moments Optimizer::moments(unsigned parameter) const {
+  const schema::Parameter &p = *program_.parameters()->Get(parameter);
+  schema::DType stored = program_.optimizer()->state();
+  int64_t bytes = (storedElements(p) + kernels::momentBlock - 1) / kernels::momentBlock * kernels::momentBlock;
+  auto moment = [&](uint8_t *block) {
+    uint8_t *at = block + p.state_offset();
+    return kernels::Moment{at, reinterpret_cast<float *>(at + bytes)};
+  };
+  auto form = stored == schema::DType::F32    ? kernels::MomentForm::F32
+              : stored == schema::DType::BF16 ? kernels::MomentForm::BF16
+                                              : kernels::MomentForm::Blocks8;
+  return {form, moment(state_.means), moment(state_.squares)};
+}
+
+kernels::AdamWArrays Optimizer::arrays(const Segment &segment) const {
+  const schema::Parameter &p = *program_.parameters()->Get(segment.parameter);
+  auto floats = [&](uint8_t *block, int64_t offset) { return reinterpret_cast<float *>(block + offset) + segment.first; };
+  auto *working = reinterpret_cast<uint16_t *>(state_.working + p.working_offset()) + segment.first;
+  return {floats(state_.parameters, p.offset()), floats(state_.gradients, p.gradient_offset()),
+          p.working_offset() < 0 ? nullptr : working};
 }
 
 double Optimizer::gradientNorm(WorkerPool &pool) {
@@ -53,7 +65,7 @@ double Optimizer::gradientNorm(WorkerPool &pool) {
   pool.parallel([&](int worker) {
     Share share = shareOf(static_cast<int64_t>(segments_.size()), worker, pool.workers());
     for (auto i = static_cast<size_t>(share.begin); i < static_cast<size_t>(share.end); ++i)
-      sums_[i] = squaredNorm(state_.gradients + segments_[i].gradient, segments_[i].count);
+      sums_[i] = squaredNorm(arrays(segments_[i]).gradient, segments_[i].count);
   });
   double sum = 0;
   for (double part : sums_)
@@ -81,9 +93,10 @@ Result<ApplyReport> Optimizer::apply(WorkerPool &pool, double learningRate, int6
     Share share = shareOf(static_cast<int64_t>(segments_.size()), worker, pool.workers());
     for (auto i = static_cast<size_t>(share.begin); i < static_cast<size_t>(share.end); ++i) {
       const Segment &segment = segments_[i];
-      adamw(state_.parameters + segment.offset, state_.gradients + segment.gradient, state_.means + segment.state,
-            state_.squares + segment.state, segment.working < 0 ? nullptr : state_.working + segment.working,
-            segment.count, byParameter[segment.parameter]);
+      // Random bits of a step and a parameter; within it, of an element.
+      uint32_t seed = static_cast<uint32_t>(step) * 0x9e3779b9u ^ segment.parameter * 0x85ebca6bu;
+      adamw(arrays(segment), moments(segment.parameter), segment.first, segment.count, byParameter[segment.parameter],
+            seed);
     }
   });
   return report;

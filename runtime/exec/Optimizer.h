@@ -1,6 +1,7 @@
 // `apply`: global norm, clip, AdamW over all trained parameters, in two passes over memory.
 #pragma once
 
+#include "kernels/adamw/adamw.h"
 #include "runtime/base/Status.h"
 #include "runtime/device/cpu/WorkerPool.h"
 #include "runtime/program/Program.h"
@@ -23,8 +24,7 @@ class Optimizer {
 public:
   /// The blocks a program describes; they must outlive the optimizer.
   struct State {
-    float *parameters, *gradients, *means, *squares;
-    uint16_t *working; ///< bfloat16 copies: follow the parameters
+    uint8_t *parameters, *gradients, *means, *squares, *working;
   };
   Optimizer(const schema::Program &program, State state);
 
@@ -32,12 +32,16 @@ public:
   /// 1e-6)). Failed if the norm is not finite; nothing is changed then.
   Result<ApplyReport> apply(WorkerPool &pool, double learningRate, int64_t step);
 
+  /// Where the moments of a trained parameter lie, and how.
+  kernels::Moments moments(unsigned parameter) const;
+
 private:
-  /// A block of a trained parameter: its first element in each block and its length, at most squaredNormBlock.
+  /// A part of a trained parameter, at most squaredNormBlock elements.
   struct Segment {
     unsigned parameter;
-    int64_t offset, gradient, state, working /* -1: none */, count;
+    int64_t first, count;
   };
+  kernels::AdamWArrays arrays(const Segment &segment) const;
   double gradientNorm(WorkerPool &pool);
 
   const schema::Program &program_;

@@ -1,5 +1,7 @@
 #include "runtime/exec/SessionState.h"
 
+#include "kernels/Dispatch.h"
+#include "kernels/adamw/adamw.h"
 #include "runtime/base/Convert.h"
 #include "runtime/base/Environment.h"
 #include "runtime/device/cpu/Threads.h"
@@ -193,10 +195,9 @@ Status Session::State::prepare() {
       status = prepareScratch();
   });
   GRAFT_RETURN_IF_ERROR(std::move(status));
-  auto floats = [](HostBlock &block) { return reinterpret_cast<float *>(block.data()); };
   if (root().optimizer() && options.training && root().parameters())
-    optimizer.emplace(root(), Optimizer::State{floats(parameterBlock), floats(gradientBlock), floats(meanBlock),
-                                               floats(squareBlock), reinterpret_cast<uint16_t *>(workingBlock.data())});
+    optimizer.emplace(root(), Optimizer::State{parameterBlock.data(), gradientBlock.data(), meanBlock.data(),
+                                               squareBlock.data(), workingBlock.data()});
   return Status::ok();
 }
 
@@ -270,21 +271,8 @@ MemoryUse Session::memory() const {
 // --- Weights
 // ----------------------------------------------------------------------------------------------------------
 
-/// The block and byte offset of a parameter's array.
-Result<std::pair<HostBlock *, int64_t>> Session::State::locate(Block block, int parameter) {
-  const schema::Parameter &p = *root().parameters()->Get(static_cast<unsigned>(parameter));
-  if (block == Block::Parameter)
-    return std::pair{&parameterBlock, p.offset()};
-  if (!options.training || !p.trained())
-    return Status::error(Code::Usage, "parameter '" + escaped(p.name()->string_view()) +
-                                          "' is not trained in this session: it has no gradient and no moments");
-  if (block == Block::Gradient)
-    return std::pair{&gradientBlock, p.gradient_offset()};
-  return std::pair{block == Block::Mean ? &meanBlock : &squareBlock, p.state_offset()};
-}
-
-/// Calls f(row in the block, first dense element, elements of the row) for every row of a parameter's array.
-template <typename F> Status Session::State::forEachRow(Block block, std::string_view name, size_t elements, F f) {
+/// Index of a parameter that has an array of so many elements in `block`.
+Result<unsigned> Session::State::findArray(Block block, std::string_view name, size_t elements) const {
   int index = program.findParameter(name);
   if (index < 0)
     return Status::error(Code::Graph, "the program has no parameter '" + escaped(name) + "'");
@@ -292,18 +280,48 @@ template <typename F> Status Session::State::forEachRow(Block block, std::string
   if (static_cast<int64_t>(elements) != info.elements)
     return Status::error(Code::Range, "parameter '" + escaped(name) + "' has shape " + shapeText(info.shape) +
                                           ", not " + std::to_string(elements) + " elements");
-  GRAFT_ASSIGN_OR_RETURN(auto place, locate(block, index));
-  if (info.elements == 0)
-    return Status::ok();
+  if (block != Block::Parameter && !(options.training && info.trained))
+    return Status::error(Code::Usage, "parameter '" + escaped(name) +
+                                          "' is not trained in this session: it has no gradient and no moments");
+  return static_cast<unsigned>(index);
+}
+
+bool Session::State::isPacked(Block block) const {
+  bool moment = block == Block::Mean || block == Block::Square;
+  return moment && root().optimizer() && root().optimizer()->state() != schema::DType::F32;
+}
+
+/// An array of a form other than float32 as float32, padding included; empty for others.
+std::vector<float> Session::State::unpacked(Block block, unsigned index) const {
+  std::vector<float> values;
+  if (isPacked(block)) {
+    values.resize(static_cast<size_t>(storedElements(*root().parameters()->Get(index))));
+    kernels::vectorFunctions().unpackMoment(optimizer->moments(index), block == Block::Square,
+                                            static_cast<int64_t>(values.size()), values.data());
+  }
+  return values;
+}
+
+float *Session::State::floatsOf(Block block, unsigned index) {
+  const schema::Parameter &p = *root().parameters()->Get(index);
+  uint8_t *at = block == Block::Parameter  ? parameterBlock.data() + p.offset()
+                : block == Block::Gradient ? gradientBlock.data() + p.gradient_offset()
+                : block == Block::Mean     ? meanBlock.data() + p.state_offset()
+                                           : squareBlock.data() + p.state_offset();
+  return reinterpret_cast<float *>(at);
+}
+
+/// Calls f(first element of the row in memory, first dense element, elements of the row) for every row of a parameter.
+template <typename F> void Session::State::forEachRow(unsigned index, F f) const {
+  const ParameterInfo &info = parameters[index];
   int64_t columns = info.shape.empty() ? 1 : info.shape.back();
-  int64_t pitch = root().parameters()->Get(static_cast<unsigned>(index))->row_pitch();
-  auto *memory = reinterpret_cast<float *>(place.first->data() + place.second);
+  int64_t pitch = root().parameters()->Get(index)->row_pitch();
+  if (info.elements == 0)
+    return;
   if (pitch == columns)
-    f(memory, int64_t(0), info.elements);
-  else
-    for (int64_t row = 0; row < info.elements / columns; ++row)
-      f(memory + row * pitch, row * columns, columns);
-  return Status::ok();
+    return f(int64_t(0), int64_t(0), info.elements);
+  for (int64_t row = 0; row < info.elements / columns; ++row)
+    f(row * pitch, row * columns, columns);
 }
 
 /// Rounds a parameter into its working copy, if it has one.
@@ -311,18 +329,23 @@ void Session::State::copyToWorking(unsigned index) {
   const schema::Parameter &parameter = *root().parameters()->Get(index);
   if (parameter.working_offset() < 0)
     return;
-  auto count = static_cast<size_t>(*parameterBytes(parameter)) / sizeof(float);
+  auto count = static_cast<size_t>(storedElements(parameter));
   const auto *from = reinterpret_cast<const float *>(parameterBlock.data() + parameter.offset());
   auto *to = reinterpret_cast<std::byte *>(workingBlock.data() + parameter.working_offset());
   fromFloat(DType::BF16, {from, count}, {to, count * sizeof(uint16_t)});
 }
 
 Status Session::write(Block block, std::string_view name, std::span<const float> values) {
-  GRAFT_RETURN_IF_ERROR(state_->forEachRow(block, name, values.size(), [&](float *row, int64_t first, int64_t count) {
-    std::memcpy(row, values.data() + first, static_cast<size_t>(count) * sizeof(float));
-  }));
+  GRAFT_ASSIGN_OR_RETURN(unsigned index, state_->findArray(block, name, values.size()));
+  std::vector<float> unpacked = state_->unpacked(block, index);
+  float *memory = unpacked.empty() ? state_->floatsOf(block, index) : unpacked.data();
+  state_->forEachRow(index, [&](int64_t at, int64_t first, int64_t count) {
+    std::memcpy(memory + at, values.data() + first, static_cast<size_t>(count) * sizeof(float));
+  });
+  if (!unpacked.empty())
+    kernels::vectorFunctions().packMoment(state_->optimizer->moments(index), block == Block::Square,
+                                          static_cast<int64_t>(unpacked.size()), unpacked.data());
   if (block == Block::Parameter) {
-    auto index = static_cast<unsigned>(state_->program.findParameter(name));
     state_->bound[index] = true;
     state_->copyToWorking(index);
   }
@@ -330,9 +353,13 @@ Status Session::write(Block block, std::string_view name, std::span<const float>
 }
 
 Status Session::read(Block block, std::string_view name, std::span<float> values) const {
-  return state_->forEachRow(block, name, values.size(), [&](const float *row, int64_t first, int64_t count) {
-    std::memcpy(values.data() + first, row, static_cast<size_t>(count) * sizeof(float));
+  GRAFT_ASSIGN_OR_RETURN(unsigned index, state_->findArray(block, name, values.size()));
+  std::vector<float> unpacked = state_->unpacked(block, index);
+  const float *memory = unpacked.empty() ? state_->floatsOf(block, index) : unpacked.data();
+  state_->forEachRow(index, [&](int64_t at, int64_t first, int64_t count) {
+    std::memcpy(values.data() + first, memory + at, static_cast<size_t>(count) * sizeof(float));
   });
+  return Status::ok();
 }
 
 Status Session::bindAll(const std::function<Status(const ParameterInfo &, std::span<float>)> &read) {

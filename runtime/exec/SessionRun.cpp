@@ -215,9 +215,12 @@ std::vector<Timing> Session::timings() const {
                            instruction.bytes()});
     }
   }
-  if (state_->applyCalls > 0) // 28 bytes for AdamW and 4 for the norm per element
-    timings.push_back({"apply", 0, "adamw", "optimizer", state_->applyCalls, seconds(state_->applyTime), 0,
-                       state_->root().gradient_bytes() / 4 * 32});
+  if (state_->applyCalls > 0) {
+    // The norm reads gradients; AdamW reads them, reads and writes weights and both moments, writes working copies.
+    const schema::Program &program = state_->root();
+    int64_t bytes = 4 * program.gradient_bytes() + 4 * program.state_bytes() + program.working_bytes();
+    timings.push_back({"apply", 0, "adamw", "optimizer", state_->applyCalls, seconds(state_->applyTime), 0, bytes});
+  }
   return timings;
 }
 

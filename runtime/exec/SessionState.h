@@ -70,8 +70,11 @@ struct Session::State {
   void touchPages();
 
   void copyToWorking(unsigned parameter);
-  Result<std::pair<HostBlock *, int64_t>> locate(Block block, int parameter);
-  template <typename F> Status forEachRow(Block block, std::string_view name, size_t elements, F f);
+  Result<unsigned> findArray(Block block, std::string_view name, size_t elements) const;
+  bool isPacked(Block block) const;
+  std::vector<float> unpacked(Block block, unsigned parameter) const;
+  float *floatsOf(Block block, unsigned parameter);
+  template <typename F> void forEachRow(unsigned parameter, F f) const;
 
   Result<int> findEntry(std::string_view name) const;
   Status checkRun(int entry, const Inputs &inputs, const Outputs &outputs) const;

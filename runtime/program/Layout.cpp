@@ -25,6 +25,13 @@ bool isInjective(std::span<const int64_t> dims, std::span<const int64_t> strides
   return true;
 }
 
+std::optional<int64_t> momentBytes(schema::DType form, int64_t elements) {
+  if (form == schema::DType::F32 || form == schema::DType::BF16)
+    return checkedMultiply(elements, byteSize(form));
+  int64_t blocks = elements / momentBlockElements + (elements % momentBlockElements != 0);
+  return form == schema::DType::U8 ? checkedMultiply(blocks, momentBlockElements + 4) : std::nullopt;
+}
+
 std::optional<int64_t> parameterBytes(const schema::Parameter &parameter) {
   std::vector<int64_t> shape;
   if (parameter.shape())
@@ -36,6 +43,10 @@ std::optional<int64_t> parameterBytes(const schema::Parameter &parameter) {
     return std::nullopt;
   auto elements = checkedMultiply(*rows, parameter.row_pitch());
   return elements ? checkedMultiply(*elements, byteSize(parameter.dtype())) : std::nullopt;
+}
+
+int64_t storedElements(const schema::Parameter &parameter) {
+  return *parameterBytes(parameter) / byteSize(parameter.dtype());
 }
 
 } // namespace graft

@@ -78,7 +78,16 @@ inline std::optional<int64_t> stridedExtent(std::span<const int64_t> dims, std::
 /// below.
 bool isInjective(std::span<const int64_t> dims, std::span<const int64_t> strides);
 
+/// Elements that share a scale in moments of a byte each.
+constexpr int64_t momentBlockElements = 256;
+
+/// Bytes of one moment of so many elements: F32, BF16, or U8, where bytes of whole blocks come first and then a float32
+/// for each; absent for other types.
+std::optional<int64_t> momentBytes(schema::DType form, int64_t elements);
+
 /// Bytes of a parameter's rows with their pitch; absent when the shape is impossible.
 std::optional<int64_t> parameterBytes(const schema::Parameter &parameter);
+/// Elements of a verified parameter's memory, padding included.
+int64_t storedElements(const schema::Parameter &parameter);
 
 } // namespace graft

@@ -82,10 +82,12 @@ void verifyTrained(const schema::Parameter &parameter, const schema::Program &pr
     faults.verify(place, placement(parameter.gradient_offset(), bytes, program.gradient_bytes(), "gradient block"));
   else
     ranges.gradients.push_back({parameter.gradient_offset(), parameter.gradient_offset() + bytes, index});
-  if (!isPlaced(parameter.state_offset(), bytes, program.state_bytes()))
-    faults.verify(place, placement(parameter.state_offset(), bytes, program.state_bytes(), "moment block"));
+  schema::DType form = program.optimizer() ? program.optimizer()->state() : schema::DType::F32;
+  int64_t state = momentBytes(form, bytes / 4).value_or(0); // another form is a fault of the optimizer's
+  if (!isPlaced(parameter.state_offset(), state, program.state_bytes()))
+    faults.verify(place, placement(parameter.state_offset(), state, program.state_bytes(), "moment block"));
   else
-    ranges.states.push_back({parameter.state_offset(), parameter.state_offset() + bytes, index});
+    ranges.states.push_back({parameter.state_offset(), parameter.state_offset() + state, index});
 }
 
 void verifyParameter(const schema::Parameter &parameter, const schema::Program &program, unsigned index,
@@ -275,6 +277,8 @@ void verifyOptimizer(const schema::Optimizer &optimizer, FaultList &faults) {
   for (double number : {optimizer.epsilon(), optimizer.clip_grad_norm(), optimizer.learning_rate()})
     if (!(number >= 0 && std::isfinite(number)))
       faults.verify("optimizer", "epsilon, clip_grad_norm or learning_rate is negative or not finite");
+  if (!momentBytes(optimizer.state(), 1))
+    faults.verify("optimizer", "state has a form that this runtime does not know");
   if (optimizer.schedule() > schema::Schedule::Cosine || optimizer.warmup_steps() < 0)
     faults.verify("optimizer", "schedule is unknown or has negative warmup steps");
 }

@@ -5,45 +5,158 @@
 #include "test/kernels/Support.h"
 
 #include <cmath>
+#include <cstring>
 
 namespace graft::kernels {
 namespace {
 
+/// A parameter with moments of some form, and room for all of them.
+struct Trained {
+  MomentForm form;
+  std::vector<float> p, gradient;
+  std::vector<uint8_t> mean, square;
+  std::vector<float> meanScales, squareScales;
+
+  Trained(MomentForm form, std::vector<float> values)
+      : form(form), p(std::move(values)), gradient(p.size()), mean(4 * p.size()), square(4 * p.size()),
+        meanScales(p.size() / 256 + 1), squareScales(p.size() / 256 + 1) {}
+  Moments moments() {
+    return {form, {mean.data(), meanScales.data()}, {square.data(), squareScales.data()}};
+  }
+  void step(const AdamWNumbers &numbers, uint32_t seed, uint16_t *working = nullptr) {
+    vectorFunctions().adamw({p.data(), gradient.data(), working}, moments(), 0, static_cast<int64_t>(p.size()), numbers,
+                            seed);
+  }
+  std::vector<float> unpacked(bool isSquare) {
+    std::vector<float> out(p.size());
+    vectorFunctions().unpackMoment(moments(), isSquare, static_cast<int64_t>(p.size()), out.data());
+    return out;
+  }
+  std::vector<float> floats(const std::vector<uint8_t> &bytes) const {
+    std::vector<float> out(p.size());
+    if (!out.empty())
+      std::memcpy(out.data(), bytes.data(), 4 * out.size());
+    return out;
+  }
+};
+
 // Tests ten steps against the float64 loop, for odd, one and zero counts.
 TEST(AdamW, AgreesWithReference) {
   for (int64_t count : {0, 1, 15, 17, 1000}) {
-    auto p = randomFloats(count, 1), m = std::vector<float>(p.size()), v = m, p64 = p, m64 = m, v64 = v;
-    std::vector<uint16_t> working(p.size());
-    for (int step = 1; step <= 10; ++step) {
-      auto g = randomFloats(count, 10 + static_cast<unsigned>(step));
+    Trained ours(MomentForm::F32, randomFloats(count, 1));
+    auto p64 = ours.p, m64 = std::vector<float>(p64.size()), v64 = m64;
+    std::vector<uint16_t> working(p64.size());
+    for (unsigned step = 1; step <= 10; ++step) {
+      ours.gradient = randomFloats(count, 10 + step);
       AdamWNumbers numbers = adamwNumbers(1e-3, 0.9, 0.95, 1e-8, 0.1, step, 0.5);
-      vectorFunctions().adamw(p.data(), g.data(), m.data(), v.data(), step > 5 ? working.data() : nullptr, count, numbers);
-      adamwReference(p64.data(), g.data(), m64.data(), v64.data(), nullptr, count, numbers);
+      ours.step(numbers, step, step > 5 ? working.data() : nullptr);
+      adamwReference({p64.data(), ours.gradient.data(), nullptr}, m64.data(), v64.data(), count, numbers);
     }
-    for (size_t i = 0; i < p.size(); ++i)
-      EXPECT_EQ(working[i], floatToBfloat(p[i]));
-    expectClose(p, p64, 1e-6);
-    expectClose(m, m64, 1e-6);
-    expectClose(v, v64, 1e-6);
+    for (size_t i = 0; i < p64.size(); ++i)
+      EXPECT_EQ(working[i], floatToBfloat(ours.p[i]));
+    expectClose(ours.p, p64, 1e-6);
+    expectClose(ours.floats(ours.mean), m64, 1e-6);
+    expectClose(ours.floats(ours.square), v64, 1e-6);
   }
 }
 
 // Tests the numbers of one step by hand: first step, m and v corrected to g and g^2, so p moves by lr.
 TEST(AdamW, FirstStepMovesByTheLearningRate) {
   float p = 2, g = -3, m = 0, v = 0;
-  adamwReference(&p, &g, &m, &v, nullptr, 1, adamwNumbers(0.01, 0.9, 0.999, 0, 0.5, 1, 1));
+  adamwReference({&p, &g, nullptr}, &m, &v, 1, adamwNumbers(0.01, 0.9, 0.999, 0, 0.5, 1, 1));
   EXPECT_NEAR(p, 2 * (1 - 0.01 * 0.5) + 0.01, 1e-6);
   EXPECT_NEAR(m, -0.3, 1e-6);
   EXPECT_NEAR(v, 0.009, 1e-6);
 }
 
+class NarrowMoments : public testing::TestWithParam<MomentForm> {
+protected:
+  /// Half of the distance between neighbours, relative: what a moment may be off by after rounding either way is twice it.
+  double step() const { return GetParam() == MomentForm::BF16 ? 1.0 / 128 : 1.0 / 8; }
+};
+
 // Tests that padding stays zero, whatever decay and epsilon.
-TEST(AdamW, KeepsPaddingZero) {
-  std::vector<float> zeros(33), p = zeros, m = zeros, v = zeros;
-  vectorFunctions().adamw(p.data(), zeros.data(), m.data(), v.data(), nullptr, 33,
-                          adamwNumbers(1, 0.9, 0.9, 1e-8, 0.1, 1, 1));
-  EXPECT_EQ(p, zeros);
+TEST_P(NarrowMoments, KeepPaddingZero) {
+  Trained ours(GetParam(), std::vector<float>(300));
+  ours.step(adamwNumbers(1, 0.9, 0.9, 1e-8, 0.1, 1, 1), 7);
+  EXPECT_EQ(ours.p, std::vector<float>(300));
 }
+
+// Tests moments of one step against exact ones: each within a step of its form, over nine decades of gradients.
+TEST_P(NarrowMoments, RoundToANeighbour) {
+  Trained ours(GetParam(), randomFloats(1000, 1));
+  ours.gradient = randomFloats(1000, 2);
+  for (size_t i = 0; i < 1000; ++i)
+    ours.gradient[i] *= std::pow(10.0f, -float(i / 256) * 3); // blocks of one size each
+  AdamWNumbers numbers = adamwNumbers(1e-3, 0.9, 0.999, 1e-8, 0.1, 1, 1);
+  ours.step(numbers, 3);
+  auto mean = ours.unpacked(false), square = ours.unpacked(true);
+  for (size_t i = 0; i < 1000; ++i) {
+    double m = 0.1 * ours.gradient[i], v = 0.001 * double(ours.gradient[i]) * ours.gradient[i];
+    double tiny = std::pow(10.0, -double(i / 256) * 3) * 1e-4; // flushed in a block: far below its largest
+    EXPECT_NEAR(mean[i], m, step() * std::abs(m) + tiny) << i;
+    EXPECT_NEAR(std::sqrt(square[i]), std::sqrt(v), step() * std::sqrt(v) + tiny) << i;
+  }
+}
+
+// Tests that rounding is right on average, so that a moment moves by less than a step of its form: v goes to g^2.
+TEST_P(NarrowMoments, MoveByLessThanTheirStep) {
+  Trained ours(GetParam(), std::vector<float>(1024, 1.0f));
+  ours.gradient.assign(1024, 0.5f);
+  for (unsigned step = 1; step <= 3000; ++step)
+    ours.step(adamwNumbers(0, 0.9, 0.999, 1e-8, 0, step, 1), step);
+  double mean = 0, square = 0;
+  for (float value : ours.unpacked(false))
+    mean += value / 1024;
+  for (float value : ours.unpacked(true))
+    square += value / 1024;
+  EXPECT_NEAR(mean, 0.5, 0.01);
+  EXPECT_NEAR(square, 0.25 * (1 - std::pow(0.999, 3000)), 0.01);
+}
+
+// Tests that what was unpacked packs to the same bytes, for a checkpoint to lose nothing; also after the largest of a
+// block was rounded down.
+TEST_P(NarrowMoments, PackWhatWasUnpacked) {
+  Trained ours(GetParam(), randomFloats(1000, 1));
+  for (unsigned step = 1; step <= 5; ++step) {
+    ours.gradient = randomFloats(1000, 20 + step);
+    ours.step(adamwNumbers(1e-3, 0.9, 0.999, 1e-8, 0.1, step, 1), step);
+  }
+  Trained copy(GetParam(), ours.p);
+  for (bool isSquare : {false, true}) {
+    auto values = ours.unpacked(isSquare);
+    vectorFunctions().packMoment(copy.moments(), isSquare, 1000, values.data());
+    EXPECT_EQ(copy.unpacked(isSquare), values);
+  }
+}
+
+// Tests that a mean is never divided by epsilon alone because its square went to zero.
+TEST_P(NarrowMoments, KeepSmallSquares) {
+  Trained ours(GetParam(), std::vector<float>(256, 1.0f));
+  ours.gradient.assign(256, 1e-7f);
+  ours.gradient[0] = 1;
+  for (unsigned step = 1; step <= 20; ++step)
+    ours.step(adamwNumbers(1e-3, 0.9, 0.999, 1e-12, 0, step, 1), step);
+  for (size_t i = 0; i < 256; ++i)
+    EXPECT_NEAR(ours.p[i], 1, 20 * 1.5e-3) << i;
+}
+
+// Tests that instruction sets agree in every bit of the moments' bytes.
+TEST_P(NarrowMoments, AreTheSameOnEveryInstructionSet) {
+  std::vector<std::vector<uint8_t>> means;
+  for (const VectorFunctions &functions : availableVectorFunctions()) {
+    Trained ours(GetParam(), randomFloats(777, 1));
+    ours.gradient = randomFloats(777, 2);
+    functions.adamw({ours.p.data(), ours.gradient.data(), nullptr}, ours.moments(), 0, 777,
+                    adamwNumbers(1e-3, 0.5, 0.5, 1e-8, 0.1, 1, 1), 9);
+    means.push_back(ours.mean);
+  }
+  for (const auto &mean : means)
+    EXPECT_EQ(mean, means.front());
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, NarrowMoments, testing::Values(MomentForm::BF16, MomentForm::Blocks8),
+                         [](const auto &info) { return info.param == MomentForm::BF16 ? "bfloat16" : "blocks8"; });
 
 TEST(SquaredNorm, AgreesWithReference) {
   for (int64_t count : {0L, 1L, 31L, 32L, 33L, 65535L, squaredNormBlock}) {

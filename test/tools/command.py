@@ -27,6 +27,7 @@ eps = 1e-8
 weight_decay = 0.1
 decay = "matrices"
 clip_grad_norm = 1.0
+state = "{state}"
 [precision]
 compute = "{compute}"
 """
@@ -49,10 +50,10 @@ def graft(program, *arguments, **options):
     return done
 
 
-def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch", compute="float32"):
+def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch", compute="float32", state="float32"):
     with open(path, "w") as file:
         file.write(RECIPE.format(graph=os.path.abspath(graph), weights=os.path.abspath(weights), sequences=sequences, tokens=tokens, lr=lr, old_logprobs=old_logprobs,
-                                 compute=compute))
+                                 compute=compute, state=state))
 
 
 def accumulate(program, compiled, batch, weights, out, *more):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The same inputs give the same bytes: two compiles; two runs; one thread and two; a run that is interrupted and resumed.
+"""The same inputs give the same bytes: two compiles; two runs; one thread and two; a run that is interrupted and resumed;
+also with products in bfloat16 and with narrow moments, whose random bits depend on the step alone.
 
     determinism.py GRAFT MODEL-FOLDER
 """
@@ -39,8 +40,8 @@ def train(program, work, out, steps=STEPS, threads=2, resume=False):
           *["--resume"] * resume, env={"GRAFT_THREADS": str(threads)})
 
 
-def check(program, model, work):
-    write_recipe(f"{work}/recipe.toml", f"{model}/model.onnx", f"{model}/weights.safetensors", ROWS, WIDTH, lr=1e-3, old_logprobs="initial")
+def check(program, model, work, **precision):
+    write_recipe(f"{work}/recipe.toml", f"{model}/model.onnx", f"{model}/weights.safetensors", ROWS, WIDTH, lr=1e-3, old_logprobs="initial", **precision)
     for name in ("a", "b"):
         graft(program, "compile", f"{work}/recipe.toml", "-o", f"{work}/{name}.graft")
     same("two compiles", digest(f"{work}/a.graft"), digest(f"{work}/b.graft"))
@@ -75,11 +76,13 @@ def check(program, model, work):
 
 def main():
     program, model = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as work:
-        try:
-            check(program, model, work)
-        except Failure as failure:
-            sys.exit(f"FAIL {failure}")
+    for precision in ({}, {"compute": "bfloat16", "state": "8bit"}, {"state": "bfloat16"}):
+        print(f"     {precision}")
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                check(program, model, work, **precision)
+            except Failure as failure:
+                sys.exit(f"FAIL {failure}")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ eps = 1e-08
 weight_decay = 0.1
 decay = "matrices"
 clip_grad_norm = 1.0
+state = "float32"
 on_nonfinite = "stop"
 
 [optimizer.schedule]
@@ -90,6 +91,7 @@ eps = 0.0
 weight_decay = 0
 decay = "all"
 clip_grad_norm = 0
+state = "8bit"
 on_nonfinite = "skip"
 [optimizer.schedule]
 kind = "cosine"
