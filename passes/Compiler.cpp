@@ -7,6 +7,7 @@
 #include "passes/loss/FuseHead.h"
 #include "passes/lower/Lower.h"
 #include "passes/precision/NarrowProducts.h"
+#include "passes/precision/NarrowStorage.h"
 #include "passes/recompute/DoesNotFit.h"
 #include "passes/recompute/EntryPlanner.h"
 #include "runtime/base/AtomicFile.h"
@@ -202,10 +203,13 @@ Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
 
 Status Compiler::narrow(const Recipe &recipe, EntryModule &module, const CompileOptions &options) {
   StageEnd precisionEnd(options, Stage::Precision);
-  if (recipe.precision.compute == ComputeType::BFloat16)
-    for (StringRef name : {"logprobs", "accumulate"})
-      if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name))
+  for (StringRef name : {"logprobs", "accumulate"})
+    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name)) {
+      if (recipe.precision.parameters == StorageType::BFloat16)
+        narrowStorage(function);
+      if (recipe.precision.compute == ComputeType::BFloat16)
         narrowProducts(function);
+    }
   return precisionEnd.dump(*module.graph.module);
 }
 
@@ -221,7 +225,9 @@ bool addsToGradients(const Recipe &recipe, const EntryModule &module) {
 Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe, EntryModule &module,
                                                            LoweredEntries &lowered) {
   fillTables(recipe, module, lowered.program);
-  layOutParameters(lowered.program, narrowParameters(*module.graph.module));
+  bool copies = recipe.precision.parameters == StorageType::Float32; // otherwise products read the weights themselves
+  layOutParameters(lowered.program,
+                   copies ? narrowParameters(*module.graph.module) : std::vector<std::string>());
   lowered.kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;

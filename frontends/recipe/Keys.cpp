@@ -91,7 +91,7 @@ const Key table[] = {
   {"optimizer.schedule", "kind", Type::Choice, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::kind>, schedules},
   {"optimizer.schedule", "warmup_steps", Type::Integer, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::warmupSteps>, {}, 0, 1e9},
 
-  {"precision", "parameters", Type::Choice, at<&R::precision, &R::Precision::parameters>, storageTypes, 0, 0, false, "use \"float32\""},
+  {"precision", "parameters", Type::Choice, at<&R::precision, &R::Precision::parameters>, storageTypes},
   {"precision", "compute", Type::Choice, at<&R::precision, &R::Precision::compute>, computeTypes, 0, 0, false, "use \"float32\" or \"bfloat16\"", 2},
 
   {"adapter", "kind", Type::Choice, none, adapters, 0, 0, false, "leave [adapter] out: all parameters are trained"},

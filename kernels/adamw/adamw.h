@@ -9,9 +9,9 @@
 // Padding (zeros in all four) stays zero. `working`, bfloat16 [count], gets p rounded to nearest even unless it is null.
 //
 // Moments are stored as float32, as bfloat16, or in blocks of 256 bytes with a scale (block-wise 8-bit states: Dettmers
-// et al., 2022), and are computed with in float32. Narrow forms are rounded stochastically: with beta2 = 0.999 a moment
-// moves by less than half a step of its form, and rounding to nearest would leave it where it is. The random bits are a
-// hash of seed and element, so they depend on nothing else.
+// et al., 2022), and are computed with in float32; parameters as float32 or bfloat16. Narrow forms are rounded
+// stochastically: a weight, or a moment with beta2 = 0.999, moves by less than half a step of its form, and rounding to
+// nearest would leave it where it is. The random bits are a hash of seed and element, so they depend on nothing else.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +32,12 @@ struct AdamWNumbers {
 AdamWNumbers adamwNumbers(double learningRate, double beta1, double beta2, double epsilon, double decay, int64_t step,
                           double gradientScale);
 
-/// Float32 arrays of one parameter, or of a part of one.
+/// Arrays of one parameter, or of a part of one.
 struct AdamWArrays {
   float *parameter;
   const float *gradient;
-  uint16_t *working; ///< bfloat16; may be null
+  uint16_t *working = nullptr; ///< bfloat16 copy of the parameter; may be null
+  uint16_t *narrow = nullptr;  ///< the parameter itself, if it is stored in bfloat16 and `parameter` is null
 };
 
 enum class MomentForm : uint8_t { F32, BF16, Blocks8 };

@@ -1,5 +1,5 @@
-// Bound by memory (28 bytes per parameter with float32 moments): one plain loop, no non-temporal stores (the lines were
-// just read). Narrow moments are unpacked into a block of float32 in L1, updated there, and packed.
+// Bound by memory (28 bytes per parameter in float32): one plain loop, no non-temporal stores (the lines were just read).
+// Narrow forms are unpacked into a block of float32 in L1, updated there, and packed.
 #include "kernels/adamw/adamw.h"
 
 namespace graft::kernels::GRAFT_TARGET {
@@ -45,6 +45,15 @@ uint32_t randomBits(uint32_t seed, uint32_t element) {
 }
 
 // --- Forms of moments: `unpack` and `pack` of up to 256 elements from element `at`, a multiple of 256. ---
+
+struct AsF32 {
+  static void unpack(const Moment &moment, int64_t at, int64_t count, float *out) {
+    __builtin_memcpy(out, static_cast<const float *>(moment.values) + at, static_cast<uint64_t>(count) * sizeof(float));
+  }
+  static void pack(const Moment &moment, int64_t at, int64_t count, const float *in, uint32_t) {
+    __builtin_memcpy(static_cast<float *>(moment.values) + at, in, static_cast<uint64_t>(count) * sizeof(float));
+  }
+};
 
 struct AsBF16 {
   static void unpack(const Moment &moment, int64_t at, int64_t count, float *out) {
@@ -100,19 +109,25 @@ template <bool Signed> struct AsBlock {
   }
 };
 
-constexpr uint32_t seedOfSquares = 0x5bd1e995;
+constexpr uint32_t seedOfSquares = 0x5bd1e995, seedOfParameters = 0xc2b2ae35;
 
 template <typename Mean, typename Square>
 void updateBlocks(const AdamWArrays &arrays, const Moments &moments, int64_t first, int64_t count,
                   const AdamWNumbers &numbers, uint32_t seed) {
-  alignas(64) float mean[momentBlock], square[momentBlock];
+  alignas(64) float mean[momentBlock], square[momentBlock], parameter[momentBlock];
   auto run = arrays.working ? update<true> : update<false>;
+  // The part begins at `first`; random bits are those of elements of the whole.
+  const Moment narrow{arrays.narrow - (arrays.narrow ? first : 0), nullptr};
   for (int64_t done = 0; done < count; done += momentBlock) {
     int64_t size = count - done < momentBlock ? count - done : momentBlock, at = first + done;
     Mean::unpack(moments.mean, at, size, mean);
     Square::unpack(moments.square, at, size, square);
-    run(arrays.parameter + done, arrays.gradient + done, arrays.working ? arrays.working + done : nullptr, mean, square,
-        size, numbers);
+    if (arrays.narrow)
+      AsBF16::unpack(narrow, at, size, parameter);
+    run(arrays.narrow ? parameter : arrays.parameter + done, arrays.gradient + done,
+        arrays.working ? arrays.working + done : nullptr, mean, square, size, numbers);
+    if (arrays.narrow)
+      AsBF16::pack(narrow, at, size, parameter, seed ^ seedOfParameters);
     Mean::pack(moments.mean, at, size, mean, seed);
     Square::pack(moments.square, at, size, square, seed ^ seedOfSquares);
   }
@@ -126,6 +141,8 @@ void adamw(const AdamWArrays &arrays, const Moments &moments, int64_t first, int
     return updateBlocks<AsBF16, AsBF16>(arrays, moments, first, count, numbers, seed);
   if (moments.form == MomentForm::Blocks8)
     return updateBlocks<AsBlock<true>, AsBlock<false>>(arrays, moments, first, count, numbers, seed);
+  if (arrays.narrow)
+    return updateBlocks<AsF32, AsF32>(arrays, moments, first, count, numbers, seed);
   auto run = arrays.working ? update<true> : update<false>;
   run(arrays.parameter, arrays.gradient, arrays.working, static_cast<float *>(moments.mean.values) + first,
       static_cast<float *>(moments.square.values) + first, count, numbers);

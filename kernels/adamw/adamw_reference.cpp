@@ -21,7 +21,7 @@ AdamWNumbers adamwNumbers(double learningRate, double beta1, double beta2, doubl
 }
 
 void adamwReference(const AdamWArrays &arrays, float *mean, float *square, int64_t count, const AdamWNumbers &n) {
-  auto [parameter, gradient, working] = arrays;
+  auto [parameter, gradient, working, narrow] = arrays;
   for (int64_t i = 0; i < count; ++i) {
     double g = double(n.gradientScale) * gradient[i];
     double m = double(n.beta1) * mean[i] + double(n.oneMinusBeta1) * g;

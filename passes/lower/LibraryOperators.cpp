@@ -51,8 +51,11 @@ LogicalResult EntryLowering::emitGather(nn::GatherOp op) {
   auto shape = nn::shapeOf(op.getData());
   int64_t count = nn::typeOf(op.getIndices()).getNumElements(),
           width = nn::typeOf(op.getData()).getNumElements() / std::max<int64_t>(shape[0], 1);
-  if (op.getAxis() != 0 || !getElementTypeOrSelf(op.getData().getType()).isF32())
-    return op.emitError() << "only float32 rows can be gathered by the compiled program";
+  Type element = getElementTypeOrSelf(op.getData().getType());
+  bool pairs = element.isBF16() && width % 2 == 0; // two by two, as float32s are moved
+  if (op.getAxis() != 0 || !(element.isF32() || pairs))
+    return op.emitError() << "only rows of float32, or of an even number of bfloat16, can be gathered by the compiled program";
+  width /= pairs ? 2 : 1;
   auto index = denseOperand(op.getIndices()), table = denseOperand(op.getData());
   Access out{entry_.place(op.getResult()).buffer, 0, denseStrides(nn::shapeOf(op.getResult()))};
   hostCall(op, "gather_rows", {index, table, entry_.operand(out, nn::shapeOf(op.getResult()), schema::Access::Write)},

@@ -45,7 +45,7 @@ LogicalResult EntryLowering::bindParameters() {
       return;
     }
     RankedTensorType type = nn::typeOf(op.getResult());
-    bool copy = type.getElementType().isBF16();
+    bool copy = type.getElementType().isBF16() && parameter->dtype == schema::DType::F32;
     int buffer = copy ? entry_.addBuffer(schema::Storage::Working, parameter->working_offset, type,
                                          rl::workingPrefix.str() + parameter->name)
                       : entry_.addBuffer(schema::Storage::Parameter, parameter->offset, type, parameter->name);

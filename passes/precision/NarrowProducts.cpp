@@ -60,6 +60,8 @@ private:
       view->getResult(0).setType(type);
       return view->getResult(0);
     }
+    if (auto widened = dyn_cast_if_present<arith::ExtFOp>(op); widened && widened.getIn().getType() == type)
+      return widened.getIn();
     if (auto parameter = dyn_cast_if_present<rl::ParameterOp>(op))
       return rl::ParameterOp::create(builder, op->getLoc(), type, parameter.getName(), parameter.getTrained());
     return arith::TruncFOp::create(builder, wide.getLoc(), type, wide);

@@ -63,8 +63,9 @@ std::string Session::State::nonFiniteWeights() const {
     int64_t columns = shape.empty() ? 1 : shape.back(), pitch = parameter.row_pitch();
     int64_t rows = columns ? parameters[i].elements / columns : 0;
     for (int64_t row = 0; row < rows; ++row) {
-      const uint8_t *from = parameterBlock.data() + parameter.offset() + row * pitch * 4;
-      if (auto at = firstBad(from, columns * 4, schema::DType::F32))
+      int64_t width = byteSize(parameter.dtype());
+      const uint8_t *from = parameterBlock.data() + parameter.offset() + row * pitch * width;
+      if (auto at = firstBad(from, columns * width, parameter.dtype()))
         return "weights '" + escaped(parameters[i].name, 200) + "' are not finite in row " + std::to_string(row) +
                ", column " + std::to_string(at->index);
     }

@@ -55,9 +55,17 @@ kernels::Moments Optimizer::moments(unsigned parameter) const {
 kernels::AdamWArrays Optimizer::arrays(const Segment &segment) const {
   const schema::Parameter &p = *program_.parameters()->Get(segment.parameter);
   auto floats = [&](uint8_t *block, int64_t offset) { return reinterpret_cast<float *>(block + offset) + segment.first; };
-  auto *working = reinterpret_cast<uint16_t *>(state_.working + p.working_offset()) + segment.first;
-  return {floats(state_.parameters, p.offset()), floats(state_.gradients, p.gradient_offset()),
-          p.working_offset() < 0 ? nullptr : working};
+  auto narrow = [&](uint8_t *block, int64_t offset) {
+    return reinterpret_cast<uint16_t *>(block + offset) + segment.first;
+  };
+  kernels::AdamWArrays arrays{nullptr, floats(state_.gradients, p.gradient_offset())};
+  if (p.dtype() == schema::DType::BF16)
+    arrays.narrow = narrow(state_.parameters, p.offset());
+  else
+    arrays.parameter = floats(state_.parameters, p.offset());
+  if (p.working_offset() >= 0)
+    arrays.working = narrow(state_.working, p.working_offset());
+  return arrays;
 }
 
 double Optimizer::gradientNorm(WorkerPool &pool) {

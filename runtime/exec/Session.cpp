@@ -286,20 +286,33 @@ Result<unsigned> Session::State::findArray(Block block, std::string_view name, s
   return static_cast<unsigned>(index);
 }
 
-bool Session::State::isPacked(Block block) const {
-  bool moment = block == Block::Mean || block == Block::Square;
-  return moment && root().optimizer() && root().optimizer()->state() != schema::DType::F32;
+/// True for arrays of another form than float32.
+bool Session::State::isPacked(Block block, unsigned index) const {
+  if (block == Block::Parameter)
+    return root().parameters()->Get(index)->dtype() != schema::DType::F32;
+  return block != Block::Gradient && root().optimizer() && root().optimizer()->state() != schema::DType::F32;
 }
 
-/// An array of a form other than float32 as float32, padding included; empty for others.
+/// Such an array as float32, padding included.
 std::vector<float> Session::State::unpacked(Block block, unsigned index) const {
-  std::vector<float> values;
-  if (isPacked(block)) {
-    values.resize(static_cast<size_t>(storedElements(*root().parameters()->Get(index))));
+  const schema::Parameter &p = *root().parameters()->Get(index);
+  std::vector<float> values(static_cast<size_t>(storedElements(p)));
+  if (block == Block::Parameter)
+    toFloat(DType::BF16, std::as_bytes(std::span(parameterBlock.data() + p.offset(), 2 * values.size())), values);
+  else
     kernels::vectorFunctions().unpackMoment(optimizer->moments(index), block == Block::Square,
                                             static_cast<int64_t>(values.size()), values.data());
-  }
   return values;
+}
+
+void Session::State::pack(Block block, unsigned index, std::span<const float> values) {
+  const schema::Parameter &p = *root().parameters()->Get(index);
+  if (block == Block::Parameter)
+    fromFloat(DType::BF16, values,
+              std::as_writable_bytes(std::span(parameterBlock.data() + p.offset(), 2 * values.size())));
+  else
+    kernels::vectorFunctions().packMoment(optimizer->moments(index), block == Block::Square,
+                                          static_cast<int64_t>(values.size()), values.data());
 }
 
 float *Session::State::floatsOf(Block block, unsigned index) {
@@ -337,14 +350,16 @@ void Session::State::copyToWorking(unsigned index) {
 
 Status Session::write(Block block, std::string_view name, std::span<const float> values) {
   GRAFT_ASSIGN_OR_RETURN(unsigned index, state_->findArray(block, name, values.size()));
-  std::vector<float> unpacked = state_->unpacked(block, index);
-  float *memory = unpacked.empty() ? state_->floatsOf(block, index) : unpacked.data();
+  std::vector<float> unpacked;
+  bool isPacked = state_->isPacked(block, index);
+  if (isPacked)
+    unpacked = state_->unpacked(block, index);
+  float *memory = isPacked ? unpacked.data() : state_->floatsOf(block, index);
   state_->forEachRow(index, [&](int64_t at, int64_t first, int64_t count) {
     std::memcpy(memory + at, values.data() + first, static_cast<size_t>(count) * sizeof(float));
   });
-  if (!unpacked.empty())
-    kernels::vectorFunctions().packMoment(state_->optimizer->moments(index), block == Block::Square,
-                                          static_cast<int64_t>(unpacked.size()), unpacked.data());
+  if (isPacked)
+    state_->pack(block, index, unpacked);
   if (block == Block::Parameter) {
     state_->bound[index] = true;
     state_->copyToWorking(index);
@@ -354,8 +369,11 @@ Status Session::write(Block block, std::string_view name, std::span<const float>
 
 Status Session::read(Block block, std::string_view name, std::span<float> values) const {
   GRAFT_ASSIGN_OR_RETURN(unsigned index, state_->findArray(block, name, values.size()));
-  std::vector<float> unpacked = state_->unpacked(block, index);
-  const float *memory = unpacked.empty() ? state_->floatsOf(block, index) : unpacked.data();
+  std::vector<float> unpacked;
+  bool isPacked = state_->isPacked(block, index);
+  if (isPacked)
+    unpacked = state_->unpacked(block, index);
+  const float *memory = isPacked ? unpacked.data() : state_->floatsOf(block, index);
   state_->forEachRow(index, [&](int64_t at, int64_t first, int64_t count) {
     std::memcpy(values.data() + first, memory + at, static_cast<size_t>(count) * sizeof(float));
   });
@@ -365,16 +383,16 @@ Status Session::read(Block block, std::string_view name, std::span<float> values
 Status Session::bindAll(const std::function<Status(const ParameterInfo &, std::span<float>)> &read) {
   Status all;
   std::vector<float> staging;
-  for (size_t i = 0; i < state_->parameters.size(); ++i) {
+  for (unsigned i = 0; i < state_->parameters.size(); ++i) {
     const ParameterInfo &info = state_->parameters[i];
-    const schema::Parameter &parameter = *state_->root().parameters()->Get(static_cast<unsigned>(i));
+    const schema::Parameter &parameter = *state_->root().parameters()->Get(i);
     int64_t columns = info.shape.empty() ? 1 : info.shape.back();
     auto count = static_cast<size_t>(info.elements);
     Status status;
-    if (parameter.row_pitch() == columns) { // straight into the block
+    if (parameter.row_pitch() == columns && !state_->isPacked(Block::Parameter, i)) { // straight into the block
       status = read(info, {reinterpret_cast<float *>(state_->parameterBlock.data() + parameter.offset()), count});
       state_->bound[i] = status.isOk();
-      state_->copyToWorking(static_cast<unsigned>(i));
+      state_->copyToWorking(i);
     } else {
       staging.resize(count);
       status = read(info, staging);

@@ -71,8 +71,9 @@ struct Session::State {
 
   void copyToWorking(unsigned parameter);
   Result<unsigned> findArray(Block block, std::string_view name, size_t elements) const;
-  bool isPacked(Block block) const;
+  bool isPacked(Block block, unsigned parameter) const;
   std::vector<float> unpacked(Block block, unsigned parameter) const;
+  void pack(Block block, unsigned parameter, std::span<const float> values);
   float *floatsOf(Block block, unsigned parameter);
   template <typename F> void forEachRow(unsigned parameter, F f) const;
 

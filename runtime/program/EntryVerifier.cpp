@@ -466,7 +466,8 @@ private:
       if (!parameter.trained() || !bytes || *bytes == 0)
         continue;
       auto at = touched.find(parameter.gradient_offset());
-      tenures.push_back({parameter.gradient_offset(), *bytes, at == touched.end() ? -1 : at->second,
+      int64_t gradient = *bytes / byteSize(parameter.dtype()) * byteSize(schema::DType::F32);
+      tenures.push_back({parameter.gradient_offset(), gradient, at == touched.end() ? -1 : at->second,
                          std::numeric_limits<int>::max(), parameter.name()->string_view()});
     }
   }

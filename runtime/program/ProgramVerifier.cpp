@@ -71,19 +71,22 @@ struct ParameterRanges {
   std::vector<Range> parameters, gradients, states, working;
 };
 
-void verifyTrained(const schema::Parameter &parameter, const schema::Program &program, int64_t bytes,
+void verifyTrained(const schema::Parameter &parameter, const schema::Program &program, int64_t elements,
                    const std::string &place, unsigned index, ParameterRanges &ranges, FaultList &faults) {
   if (!parameter.trained()) {
     if (parameter.gradient_offset() != -1 || parameter.state_offset() != -1)
       faults.verify(place, "is not trained but has a gradient or optimizer state");
     return;
   }
-  if (!isPlaced(parameter.gradient_offset(), bytes, program.gradient_bytes()))
-    faults.verify(place, placement(parameter.gradient_offset(), bytes, program.gradient_bytes(), "gradient block"));
+  auto bytes = checkedMultiply(elements, 4); // gradients are float32
+  if (!bytes)
+    return faults.verify(place, "has too many elements");
+  if (!isPlaced(parameter.gradient_offset(), *bytes, program.gradient_bytes()))
+    faults.verify(place, placement(parameter.gradient_offset(), *bytes, program.gradient_bytes(), "gradient block"));
   else
-    ranges.gradients.push_back({parameter.gradient_offset(), parameter.gradient_offset() + bytes, index});
+    ranges.gradients.push_back({parameter.gradient_offset(), parameter.gradient_offset() + *bytes, index});
   schema::DType form = program.optimizer() ? program.optimizer()->state() : schema::DType::F32;
-  int64_t state = momentBytes(form, bytes / 4).value_or(0); // another form is a fault of the optimizer's
+  int64_t state = momentBytes(form, elements).value_or(0); // another form is a fault of the optimizer's
   if (!isPlaced(parameter.state_offset(), state, program.state_bytes()))
     faults.verify(place, placement(parameter.state_offset(), state, program.state_bytes(), "moment block"));
   else
@@ -93,8 +96,8 @@ void verifyTrained(const schema::Parameter &parameter, const schema::Program &pr
 void verifyParameter(const schema::Parameter &parameter, const schema::Program &program, unsigned index,
                      ParameterRanges &ranges, FaultList &faults) {
   std::string place = placeOf("parameter", index, parameter.name());
-  if (parameter.dtype() != schema::DType::F32)
-    return faults.add(Code::Unsupported, place, "weights are stored as float32 only");
+  if (parameter.dtype() != schema::DType::F32 && parameter.dtype() != schema::DType::BF16)
+    return faults.add(Code::Unsupported, place, "weights are stored as float32 or bfloat16 only");
   if (sizeOf(parameter.shape()) > 64)
     return faults.verify(place, "has " + std::to_string(sizeOf(parameter.shape())) + " dimensions");
   auto bytes = parameterBytes(parameter);
@@ -107,9 +110,12 @@ void verifyParameter(const schema::Parameter &parameter, const schema::Program &
   for (float number : {parameter.weight_decay(), parameter.learning_rate_scale()})
     if (!std::isfinite(number) || number < 0)
       faults.verify(place, "weight decay or learning rate scale is negative or not finite");
-  verifyTrained(parameter, program, *bytes, place, index, ranges, faults);
-  int64_t copy = parameter.working_offset(), half = *bytes / 2;
-  if (copy != -1 && !isPlaced(copy, half, program.working_bytes()))
+  int64_t elements = *bytes / byteSize(parameter.dtype());
+  verifyTrained(parameter, program, elements, place, index, ranges, faults);
+  int64_t copy = parameter.working_offset(), half = 2 * elements;
+  if (copy != -1 && parameter.dtype() != schema::DType::F32)
+    faults.verify(place, "has a working copy, though it is stored as narrow");
+  else if (copy != -1 && !isPlaced(copy, half, program.working_bytes()))
     faults.verify(place, placement(copy, half, program.working_bytes(), "working block"));
   else if (copy != -1)
     ranges.working.push_back({copy, copy + half, index});

@@ -4,6 +4,7 @@
 #include "runtime/base/Convert.h"
 #include "test/kernels/Support.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -28,6 +29,8 @@ struct Trained {
                             seed);
   }
   std::vector<float> unpacked(bool isSquare) {
+    if (form == MomentForm::F32)
+      return floats(isSquare ? square : mean);
     std::vector<float> out(p.size());
     vectorFunctions().unpackMoment(moments(), isSquare, static_cast<int64_t>(p.size()), out.data());
     return out;
@@ -69,21 +72,23 @@ TEST(AdamW, FirstStepMovesByTheLearningRate) {
   EXPECT_NEAR(v, 0.009, 1e-6);
 }
 
-class NarrowMoments : public testing::TestWithParam<MomentForm> {
+class FormOfMoments : public testing::TestWithParam<MomentForm> {
 protected:
   /// Half of the distance between neighbours, relative: what a moment may be off by after rounding either way is twice it.
-  double step() const { return GetParam() == MomentForm::BF16 ? 1.0 / 128 : 1.0 / 8; }
+  double step() const {
+    return std::array{1.0 / (1 << 23), 1.0 / 128, 1.0 / 8}[static_cast<size_t>(GetParam())];
+  }
 };
 
 // Tests that padding stays zero, whatever decay and epsilon.
-TEST_P(NarrowMoments, KeepPaddingZero) {
+TEST_P(FormOfMoments, KeepPaddingZero) {
   Trained ours(GetParam(), std::vector<float>(300));
   ours.step(adamwNumbers(1, 0.9, 0.9, 1e-8, 0.1, 1, 1), 7);
   EXPECT_EQ(ours.p, std::vector<float>(300));
 }
 
 // Tests moments of one step against exact ones: each within a step of its form, over nine decades of gradients.
-TEST_P(NarrowMoments, RoundToANeighbour) {
+TEST_P(FormOfMoments, RoundToANeighbour) {
   Trained ours(GetParam(), randomFloats(1000, 1));
   ours.gradient = randomFloats(1000, 2);
   for (size_t i = 0; i < 1000; ++i)
@@ -100,7 +105,7 @@ TEST_P(NarrowMoments, RoundToANeighbour) {
 }
 
 // Tests that rounding is right on average, so that a moment moves by less than a step of its form: v goes to g^2.
-TEST_P(NarrowMoments, MoveByLessThanTheirStep) {
+TEST_P(FormOfMoments, MoveByLessThanTheirStep) {
   Trained ours(GetParam(), std::vector<float>(1024, 1.0f));
   ours.gradient.assign(1024, 0.5f);
   for (unsigned step = 1; step <= 3000; ++step)
@@ -116,7 +121,7 @@ TEST_P(NarrowMoments, MoveByLessThanTheirStep) {
 
 // Tests that what was unpacked packs to the same bytes, for a checkpoint to lose nothing; also after the largest of a
 // block was rounded down.
-TEST_P(NarrowMoments, PackWhatWasUnpacked) {
+TEST_P(FormOfMoments, PackWhatWasUnpacked) {
   Trained ours(GetParam(), randomFloats(1000, 1));
   for (unsigned step = 1; step <= 5; ++step) {
     ours.gradient = randomFloats(1000, 20 + step);
@@ -124,6 +129,8 @@ TEST_P(NarrowMoments, PackWhatWasUnpacked) {
   }
   Trained copy(GetParam(), ours.p);
   for (bool isSquare : {false, true}) {
+    if (GetParam() == MomentForm::F32)
+      continue; // is never packed
     auto values = ours.unpacked(isSquare);
     vectorFunctions().packMoment(copy.moments(), isSquare, 1000, values.data());
     EXPECT_EQ(copy.unpacked(isSquare), values);
@@ -131,7 +138,7 @@ TEST_P(NarrowMoments, PackWhatWasUnpacked) {
 }
 
 // Tests that a mean is never divided by epsilon alone because its square went to zero.
-TEST_P(NarrowMoments, KeepSmallSquares) {
+TEST_P(FormOfMoments, KeepSmallSquares) {
   Trained ours(GetParam(), std::vector<float>(256, 1.0f));
   ours.gradient.assign(256, 1e-7f);
   ours.gradient[0] = 1;
@@ -142,7 +149,7 @@ TEST_P(NarrowMoments, KeepSmallSquares) {
 }
 
 // Tests that instruction sets agree in every bit of the moments' bytes.
-TEST_P(NarrowMoments, AreTheSameOnEveryInstructionSet) {
+TEST_P(FormOfMoments, AreTheSameOnEveryInstructionSet) {
   std::vector<std::vector<uint8_t>> means;
   for (const VectorFunctions &functions : availableVectorFunctions()) {
     Trained ours(GetParam(), randomFloats(777, 1));
@@ -155,8 +162,26 @@ TEST_P(NarrowMoments, AreTheSameOnEveryInstructionSet) {
     EXPECT_EQ(mean, means.front());
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, NarrowMoments, testing::Values(MomentForm::BF16, MomentForm::Blocks8),
-                         [](const auto &info) { return info.param == MomentForm::BF16 ? "bfloat16" : "blocks8"; });
+// Tests that weights in bfloat16 move by their steps on average, though each is a hundredth of the distance to the next
+// bfloat16.
+TEST_P(FormOfMoments, LetNarrowWeightsMove) {
+  Trained ours(GetParam(), std::vector<float>(1000));
+  ours.gradient.assign(1000, 1);
+  std::vector<uint16_t> weights(1000, floatToBfloat(1));
+  for (unsigned step = 1; step <= 500; ++step)
+    vectorFunctions().adamw({nullptr, ours.gradient.data(), nullptr, weights.data()}, ours.moments(), 0, 1000,
+                            adamwNumbers(1e-4, 0.9, 0.999, 1e-8, 0, step, 1), step);
+  double mean = 0;
+  for (uint16_t weight : weights)
+    mean += double(bfloatToFloat(weight)) / 1000;
+  EXPECT_NEAR(mean, 1 - 500 * 1e-4, 2e-3);
+}
+
+std::string formName(const testing::TestParamInfo<MomentForm> &info) {
+  return std::array{"float32", "bfloat16", "blocks8"}[static_cast<size_t>(info.param)];
+}
+INSTANTIATE_TEST_SUITE_P(Forms, FormOfMoments, testing::Values(MomentForm::F32, MomentForm::BF16, MomentForm::Blocks8),
+                         formName);
 
 TEST(SquaredNorm, AgreesWithReference) {
   for (int64_t count : {0L, 1L, 31L, 32L, 33L, 65535L, squaredNormBlock}) {

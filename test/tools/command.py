@@ -29,6 +29,7 @@ decay = "matrices"
 clip_grad_norm = 1.0
 state = "{state}"
 [precision]
+parameters = "{parameters}"
 compute = "{compute}"
 """
 
@@ -50,10 +51,10 @@ def graft(program, *arguments, **options):
     return done
 
 
-def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch", compute="float32", state="float32"):
+def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch", compute="float32", state="float32", parameters="float32"):
     with open(path, "w") as file:
         file.write(RECIPE.format(graph=os.path.abspath(graph), weights=os.path.abspath(weights), sequences=sequences, tokens=tokens, lr=lr, old_logprobs=old_logprobs,
-                                 compute=compute, state=state))
+                                 compute=compute, state=state, parameters=parameters))
 
 
 def accumulate(program, compiled, batch, weights, out, *more):

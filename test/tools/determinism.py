@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The same inputs give the same bytes: two compiles; two runs; one thread and two; a run that is interrupted and resumed;
-also with products in bfloat16 and with narrow moments, whose random bits depend on the step alone.
+also with products in bfloat16, and with narrow weights and moments, whose random bits depend on the step alone.
 
     determinism.py GRAFT MODEL-FOLDER
 """
@@ -76,7 +76,7 @@ def check(program, model, work, **precision):
 
 def main():
     program, model = sys.argv[1:]
-    for precision in ({}, {"compute": "bfloat16", "state": "8bit"}, {"state": "bfloat16"}):
+    for precision in ({}, {"compute": "bfloat16", "state": "8bit"}, {"state": "bfloat16", "parameters": "bfloat16"}):
         print(f"     {precision}")
         with tempfile.TemporaryDirectory() as work:
             try:

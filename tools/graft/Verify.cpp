@@ -22,10 +22,10 @@ struct VerifyFlags {
 };
 
 /// Bounds on a sound program. float32: sums of some thousand terms, each rounded by 6e-8, through tens of layers.
-/// bfloat16: inputs of products are rounded by up to 2^-9, which tens of layers add up in quadrature, and one activation
+/// bfloat16: inputs of products, or weights, are rounded by up to 2^-9, which tens of layers add up in quadrature, and one activation
 /// at a kink may land on its other side.
-double defaultTolerance(ComputeType compute) {
-  return compute == ComputeType::BFloat16 ? 0.15 : 1e-4;
+double defaultTolerance(const Recipe::Precision &precision) {
+  return precision == Recipe::Precision() ? 1e-4 : 0.15;
 }
 
 /// Tokens, masks, rewards and log-probs by a fixed seed; padded rows of several lengths.
@@ -116,7 +116,7 @@ public:
 
   Result<int> run() {
     GRAFT_ASSIGN_OR_RETURN(Recipe recipe, loadRecipe(flags_.recipe));
-    tolerance_ = flags_.tolerance.value_or(defaultTolerance(recipe.precision.compute));
+    tolerance_ = flags_.tolerance.value_or(defaultTolerance(recipe.precision));
     GRAFT_RETURN_IF_ERROR(openSession(recipe));
     GRAFT_ASSIGN_OR_RETURN(Weights weights, Weights::open(recipe, flags_.weights));
     GRAFT_RETURN_IF_ERROR(weights.bind(*session_));
@@ -250,7 +250,7 @@ void addVerify(CLI::App &app, Shell &shell) {
   command->add_option("--batch", flags->batch, "Batch (safetensors); default: random tokens by a fixed seed");
   command->add_option("--weights", flags->weights, "Checkpoint; default: the recipe's");
   command->add_option("--tolerance", flags->tolerance,
-                      "Log-probs absolute, the rest relative; default: 1e-4, 0.15 when products are in bfloat16");
+                      "Log-probs absolute, the rest relative; default: 1e-4, or 0.15 where the recipe says bfloat16");
   shell.addFlags(*command);
   command->callback([flags, &shell] { shell.action = [flags, &shell] { return Verification(*flags, shell).run(); }; });
 }

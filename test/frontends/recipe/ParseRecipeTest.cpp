@@ -156,8 +156,6 @@ const Refused refusedRecipes[] = {
     {"table_for_integer", "[batch.packed]\n", "8:8|batch.packed is a table, expected an integer from 2 to 1073741824"},
     {"later_precision", "[precision]\ncompute = \"tf32\"\n",
      "9:1|not yet: precision.compute = \"tf32\" is not supported in this version|use \"float32\" or \"bfloat16\""},
-    {"later_storage", "[precision]\nparameters = \"bfloat16\"\n",
-     "9:1|not yet: precision.parameters = \"bfloat16\" is not supported in this version|use \"float32\""},
     {"later_device", "[target]\ndevice = \"cuda\"\n",
      "not yet: target.device = \"cuda\" is not supported in this version|use \"cpu\""},
     {"later_mesh", "[mesh]\ntensor = 2\n",

@@ -1,6 +1,7 @@
 // What is rounded and where, in the printed function; and the same numbers by the reference interpreter, which does not
 // model rounding.
 #include "passes/precision/NarrowProducts.h"
+#include "passes/precision/NarrowStorage.h"
 
 #include "test/dialects/reference/ReferenceFixture.h"
 
@@ -25,6 +26,9 @@ protected:
       return errors;
     EXPECT_EQ(narrowProducts(function), count);
     EXPECT_TRUE(succeeded(verify(function))) << errors;
+    return textOf(function);
+  }
+  static std::string textOf(func::FuncOp function) {
     std::string text;
     llvm::raw_string_ostream stream(text);
     function.print(stream);
@@ -88,6 +92,30 @@ TEST_F(NarrowProducts, RoundOutsideOfLoops) {
                               1);
   EXPECT_THAT(text, HasSubstr("tokens(%0 : tensor<2x3x8xbf16>) whole(%2 : tensor<5x8xbf16>)"));
   EXPECT_THAT(text, HasSubstr("(%arg2: tensor<2x1x8xbf16>, %arg3: tensor<5x8xbf16>)"));
+}
+
+// Tests that parameters stored in bfloat16 are widened where they are read: rows that were gathered, not the table; and
+// that products read them as they are.
+TEST_F(NarrowProducts, ReadNarrowStorageAsItIs) {
+  func::FuncOp function = parse("%ids: tensor<2xi64>", "tensor<2x5xf32>", R"(
+    %e = rl.parameter "table" trained : tensor<9x4xf32>
+    %n = rl.parameter "norm" trained : tensor<4xf32>
+    %w = rl.parameter "w" trained : tensor<5x4xf32>
+    %x = nn.gather %e, %ids axis = 0 : tensor<9x4xf32>, tensor<2xi64> -> tensor<2x4xf32>
+    %s = nn.broadcast %n dims = [1] : tensor<4xf32> -> tensor<2x4xf32>
+    %h = arith.mulf %x, %s : tensor<2x4xf32>
+    %y = nn.contract "mk,nk->mn" %h, %w : tensor<2x4xf32>, tensor<5x4xf32> -> tensor<2x5xf32>
+    return %y : tensor<2x5xf32>)");
+  ASSERT_TRUE(function) << errors;
+  narrowStorage(function);
+  EXPECT_EQ(narrowProducts(function), 1);
+  EXPECT_TRUE(succeeded(verify(function))) << errors;
+  std::string text = textOf(function);
+  EXPECT_EQ(count(text, "rl.parameter"), 3u) << text;
+  EXPECT_THAT(text, HasSubstr("nn.gather %0, %arg0 axis = 0 : tensor<9x4xbf16>, tensor<2xi64> -> tensor<2x4xbf16>"));
+  EXPECT_THAT(text, HasSubstr("arith.extf %5 : tensor<2x4xbf16> to tensor<2x4xf32>"));
+  EXPECT_THAT(text, Not(HasSubstr("tensor<9x4xf32>")));
+  EXPECT_THAT(text, HasSubstr("tensor<2x4xbf16>, tensor<5x4xbf16> -> tensor<2x5xf32>"));
 }
 
 TEST_F(NarrowProducts, ComputeTheSameWithoutRounding) {

@@ -120,6 +120,8 @@ const Fault headerFaults[] = {
     {"Beta", [](ProgramT &p) { p.optimizer->beta2 = 1; }, "is not in [0, 1)"},
     {"BetaNan", [](ProgramT &p) { p.optimizer->beta1 = std::numeric_limits<double>::quiet_NaN(); }, "not in [0, 1)"},
     {"Epsilon", [](ProgramT &p) { p.optimizer->epsilon = -1; }, "negative or not finite"},
+    {"State", [](ProgramT &p) { p.optimizer->state = DType::I32; }, "state has a form"},
+    {"NarrowState", [](ProgramT &p) { p.optimizer->state = DType::U8; }, "do not fit into the moment block"},
     {"Schedule", [](ProgramT &p) { p.optimizer->schedule = static_cast<Schedule>(9); }, "schedule is unknown"}};
 INSTANTIATE_TEST_SUITE_P(Header, Verifier, testing::ValuesIn(headerFaults), caseName);
 
@@ -131,7 +133,8 @@ const Fault parameterFaults[] = {
     {"Long", [](ProgramT &p) { p.parameters[0]->name.assign(5000, 'x'); }, "longer than 4096"},
     {"Twice", [](ProgramT &p) { p.parameters[1]->name = "embed"; }, "occurs twice"},
     {"AliasTwice", [](ProgramT &p) { p.parameters[1]->aliases = {"embed"}; }, "occurs twice"},
-    {"DType", [](ProgramT &p) { p.parameters[0]->dtype = DType::BF16; }, "float32 only"},
+    {"DType", [](ProgramT &p) { p.parameters[0]->dtype = DType::F16; }, "float32 or bfloat16 only"},
+    {"Narrow", [](ProgramT &p) { p.parameters[0]->dtype = DType::BF16; }, "is not inside one parameter"},
     {"NegativeShape", [](ProgramT &p) { p.parameters[0]->shape = {-1, 3}; }, "is impossible"},
     {"HugeShape", [](ProgramT &p) { p.parameters[0]->shape = {huge, 3}; }, "is impossible"},
     {"Pitch", [](ProgramT &p) { p.parameters[0]->row_pitch = 2; }, "row pitch 2 is impossible"},
@@ -181,6 +184,7 @@ const Fault workingFaults[] = {
     {"Offset", [](ProgramT &p) { p.parameters[1]->working_offset = 130; }, "offsets are multiples of 64"},
     {"NegativeOffset", [](ProgramT &p) { p.parameters[1]->working_offset = -64; }, "do not fit into the working block"},
     {"Overlap", [](ProgramT &p) { p.parameters[1]->working_offset = 64; }, "in the working block"},
+    {"OfNarrow", [](ProgramT &p) { p.parameters[1]->dtype = DType::BF16; }, "though it is stored as narrow"},
     {"BufferOutside", [](ProgramT &p) { buffer(p, -1, "working.weight").size = 256; },
      "do not fit into the working block"},
     {"TwoParameters", [](ProgramT &p) { buffer(p, -1, "working.weight").size = 192; }, "is not inside one parameter"},
