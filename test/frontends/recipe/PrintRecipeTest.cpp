@@ -1,6 +1,8 @@
-#include "frontends/recipe/Recipe.h"
+#include "frontends/recipe/Keys.h"
 
+#include <fstream>
 #include <gtest/gtest.h>
+#include <iterator>
 
 namespace graft {
 namespace {
@@ -106,6 +108,22 @@ device = "cpu"
   EXPECT_EQ(again, recipe) << printRecipe(recipe);
   EXPECT_EQ(printRecipe(again), printRecipe(recipe));
   EXPECT_EQ(parsed(printRecipe(parsed(smallest))), parsed(smallest));
+}
+
+// Tests that the table of keys in the folder's README knows every key that works, and its choices.
+TEST(Keys, AreDocumented) {
+  std::ifstream file(std::string(GRAFT_SOURCE_DIR) + "/frontends/recipe/README.md");
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_FALSE(text.empty());
+  text.resize(text.find("## The files"));
+  for (const recipe::Key &key : recipe::keys()) {
+    if (!key.access.get)
+      continue; // not yet
+    EXPECT_NE(text.find(key.name), std::string::npos) << key.table << "." << key.name;
+    if (key.notYet.empty())
+      for (std::string_view choice : key.choices)
+        EXPECT_NE(text.find("`" + std::string(choice) + "`"), std::string::npos) << key.name << " = " << choice;
+  }
 }
 
 TEST(PrintRecipe, EqualityNoticesEveryKind) {
