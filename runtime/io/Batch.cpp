@@ -3,6 +3,7 @@
 
 #include "runtime/base/Convert.h"
 #include "runtime/io/BatchArrays.h"
+#include "runtime/io/PackedFile.h"
 
 #include <algorithm>
 
@@ -39,14 +40,21 @@ public:
     sortOut();
     if (!findSize())
       return faults_.take();
+    GRAFT_RETURN_IF_ERROR(unpack());
+    if (isPacked_ && !faults_.none())
+      return faults_.take();
     for (const TensorInfo *tensor : used_)
       GRAFT_RETURN_IF_ERROR(loadArray(*tensor));
-    return finish(std::move(batch_), options_, std::move(faults_), std::move(notes_));
+    Result<LoadedBatch> loaded = finish(std::move(batch_), options_, std::move(faults_), std::move(notes_));
+    if (loaded.isOk() && isPacked_)
+      loaded->packed = {columns_, std::move(packed_.places)};
+    return loaded;
   }
 
 private:
   void sortOut();
   bool findSize();
+  Status unpack();
   Status loadArray(const TensorInfo &tensor);
   bool checkShape(const TensorInfo &tensor, Role role, bool shifts);
   template <typename T> void arrange(std::vector<T> &values, RawArray &array, Role role, bool shifts);
@@ -57,6 +65,9 @@ private:
   std::vector<std::string> notes_;
   std::vector<const TensorInfo *> used_;
   RawBatch batch_;
+  int64_t rows_ = 0, columns_ = 0; ///< of the file's token arrays: B and S, or 1 and T
+  bool isPacked_ = false;
+  PackedRow packed_;
 };
 
 /// Which arrays are used, ignored, missing.
@@ -65,8 +76,7 @@ void Loader::sortOut() {
     if (isUsed(options_, tensor.name))
       used_.push_back(&tensor);
     else if (tensor.name == "segment_ids")
-      faults_.add(Code::Unsupported, "says that the batch is packed, which this program is not compiled for",
-                  "segment_ids");
+      isPacked_ = true;
     else
       notes_.push_back("array '" + escaped(tensor.name) +
                        "' is used neither by the graph nor by the objective: ignored");
@@ -97,8 +107,8 @@ bool Loader::findSize() {
                 escaped(widest->name));
     return false;
   }
-  batch_.sequences = widest->shape[0];
-  batch_.tokens = widest->shape[1];
+  batch_.sequences = rows_ = widest->shape[0];
+  batch_.tokens = columns_ = widest->shape[1];
   if (widest->elements == 0)
     faults_.add(Code::Range, "has shape " + shapeText(widest->shape) + ": there are no tokens", escaped(widest->name));
   else if (widest->elements > static_cast<uint64_t>(maxTokens))
@@ -111,40 +121,80 @@ bool Loader::findSize() {
   return false;
 }
 
+/// The sequences of a packed row.
+Status Loader::unpack() {
+  if (!isPacked_)
+    return Status::ok();
+  const TensorInfo &segments = *file_.find("segment_ids");
+  if (rows_ != 1)
+    faults_.add(Code::Range, "says that the batch is packed, but it has " + std::to_string(rows_) + " rows",
+                "segment_ids");
+  if (!convertsToInteger(segments.dtype))
+    faults_.add(Code::Type,
+                "has dtype " + std::string(safetensorsName(segments.dtype)) + ", an integer type is expected",
+                "segment_ids");
+  else if (segments.shape != std::vector{rows_, columns_})
+    faults_.add(Code::Range,
+                "has shape " + shapeText(segments.shape) + ", " + shapeText(std::vector{rows_, columns_}) +
+                    " is expected",
+                "segment_ids");
+  if (!faults_.none())
+    return Status::ok();
+  GRAFT_ASSIGN_OR_RETURN(std::vector<int64_t> ids, file_.readAll<int64_t>(segments));
+  packed_ = readSegments(ids, options_.tokens, faults_);
+  batch_.sequences = packed_.sequences;
+  batch_.tokens = packed_.tokens;
+  std::vector<int64_t> mask = packed_.places;
+  for (int64_t &place : mask)
+    place = place >= 0;
+  batch_.arrays["attention_mask"] = {
+      "attention_mask", {batch_.sequences, batch_.tokens}, true, std::move(mask), {}};
+  return Status::ok();
+}
+
 bool Loader::checkShape(const TensorInfo &tensor, Role role, bool shifts) {
-  int64_t B = batch_.sequences, S = batch_.tokens;
+  int64_t B = rows_, S = columns_;
   bool isToken = tensor.shape == std::vector{B, S}, isShifted = tensor.shape == std::vector{B, S - 1},
-       isSequence = tensor.shape == std::vector{B};
+       isSequence = tensor.shape == std::vector{batch_.sequences};
   bool fits = role == Role::Sequence ? isSequence
               : role == Role::Free ? tensor.elements <= static_cast<uint64_t>(maxTokens)
                                    : isToken || (shifts && isShifted) || (role == Role::TokenOrSequence && isSequence);
   if (fits)
     return true;
-  std::string wanted = role == Role::Sequence ? shapeText(std::vector{B})
+  std::string wanted = role == Role::Sequence ? shapeText(std::vector{batch_.sequences})
                        : role == Role::Free   ? "fewer elements"
                                               : shapeText(std::vector{B, S});
   if (role != Role::Sequence && role != Role::Free && shifts)
     wanted += ", " + shapeText(std::vector{B, S - 1}) + " (tokens 1 to S-1)";
   if (role == Role::TokenOrSequence)
-    wanted += " or " + shapeText(std::vector{B});
+    wanted += " or " + shapeText(std::vector{batch_.sequences});
   faults_.add(Code::Range, "has shape " + shapeText(tensor.shape) + ", " + wanted + " is expected",
               escaped(tensor.name));
   return false;
 }
 
-/// Shifts [B, S-1] in and broadcasts [B], where the contract says so.
+/// Shifts [B, S-1] in and broadcasts [B], where the contract says so; takes a packed row apart.
 template <typename T> void Loader::arrange(std::vector<T> &values, RawArray &array, Role role, bool shifts) {
-  size_t B = static_cast<size_t>(batch_.sequences), S = static_cast<size_t>(batch_.tokens);
-  bool isShifted = shifts && array.shape == std::vector{batch_.sequences, batch_.tokens - 1};
-  bool isSequence = role == Role::TokenOrSequence && array.shape.size() == 1;
-  if (!isShifted && !isSequence)
-    return;
-  std::vector<T> all(B * S);
-  for (size_t row = 0; row < B; ++row)
-    for (size_t column = isShifted ? 1 : 0; column < S; ++column)
-      all[row * S + column] = isShifted ? values[row * (S - 1) + column - 1] : values[row];
-  values = std::move(all);
-  array.shape = {batch_.sequences, batch_.tokens};
+  auto B = static_cast<size_t>(rows_), S = static_cast<size_t>(columns_);
+  if (shifts && array.shape == std::vector{rows_, columns_ - 1}) {
+    std::vector<T> all(B * S);
+    for (size_t row = 0; row < B; ++row)
+      for (size_t column = 1; column < S; ++column)
+        all[row * S + column] = values[row * (S - 1) + column - 1];
+    values = std::move(all);
+    array.shape = {rows_, columns_};
+  }
+  if (role == Role::TokenOrSequence && array.shape.size() == 1) {
+    auto width = static_cast<size_t>(batch_.tokens);
+    std::vector<T> all(values.size() * width);
+    for (size_t i = 0; i < all.size(); ++i)
+      all[i] = values[i / width];
+    values = std::move(all);
+    array.shape = {batch_.sequences, batch_.tokens};
+  } else if (isPacked_ && array.shape == std::vector{rows_, columns_}) {
+    values = packed_.spread(std::span<const T>(values));
+    array.shape = {batch_.sequences, batch_.tokens};
+  }
 }
 
 Status Loader::loadArray(const TensorInfo &tensor) {
@@ -171,7 +221,7 @@ Status Loader::loadArray(const TensorInfo &tensor) {
   }
   array.integral ? arrange(array.integers, array, contract.role, contract.shifts)
                  : arrange(array.reals, array, contract.role, contract.shifts);
-  batch_.arrays.emplace(tensor.name, std::move(array));
+  batch_.arrays.insert_or_assign(tensor.name, std::move(array));
   return Status::ok();
 }
 } // namespace

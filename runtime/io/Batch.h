@@ -9,6 +9,7 @@
 //   advantages [B]                                       broadcast to [B, S]
 //   attention_mask absent                                all ones
 //   position_ids absent                                  running count of real tokens: max(cumsum(mask) - 1, 0)
+//   segment_ids [1, T], arrays [1, T]                    sequences 1, 2, ... as rows; [B] stays as it is
 //   loss_mask                                            0 at index 0 and at a row's first real token, which nothing
 //   predicts (a note says so) numbers of tokens outside of the loss                finite: NaN and infinities there
 //   become 0
@@ -66,6 +67,11 @@ struct BatchOptions {
 struct LoadedBatch {
   Batch batch;
   std::vector<std::string> notes; ///< for the user: what was ignored, what was changed
+  /// Where the tokens [B, S] stood in the file's packed row of so many (-1: padding); 0 tokens: it was not packed.
+  struct {
+    int64_t tokens = 0;
+    std::vector<int64_t> places;
+  } packed;
 };
 
 /// B and S come from input_ids; without it, from the widest array whose rows are tokens.

@@ -97,6 +97,42 @@ def check(program, folder, work, batches):
     return f"worst difference {worst[2]:.1e} ({worst[0]}: {worst[1]})"
 
 
+def as_packed_file(batch):
+    """The batch in one row, last sequence first, padding between them; and where each token stands, row by row."""
+    order, places, width = [], {}, 1
+    for row in reversed(range(ROWS)):
+        columns = np.flatnonzero(batch["attention_mask"][row])
+        places[row] = width + np.arange(len(columns))
+        order.append((row, columns))
+        width += len(columns) + row % 2
+    packed = {name: np.zeros((1, width), array.dtype) for name, array in batch.items() if array.ndim == 2 and name != "attention_mask"}
+    packed["segment_ids"] = np.zeros((1, width), np.int64)
+    for row, columns in order:
+        for name in packed:
+            packed[name][0, places[row]] = row + 1 if name == "segment_ids" else batch[name][row, columns]
+    return packed | {"advantages": batch["advantages"]}, places
+
+
+def check_files(program, folder, work):
+    """Batches that a file holds in one row, through a padded and a packed program."""
+    batch = random_batch(np.random.default_rng(3), 200, False)
+    packed, places = as_packed_file(batch)
+    for name, packing in (("padded", ""), ("shared", "packed = 128")):
+        compile_program(program, work, folder, name, "token_mean", packing)
+        save_file(batch, f"{work}/batch.safetensors")
+        want = outputs(program, work, folder, name)
+        save_file(packed, f"{work}/batch.safetensors")
+        got = outputs(program, work, folder, name)
+        row = np.zeros_like(got["logprobs"])
+        for sequence, where in places.items():
+            row[0, where] = want["logprobs"][sequence, np.flatnonzero(batch["attention_mask"][sequence])]
+        want["logprobs"] = row
+        for key in want:
+            if got[key].tobytes() != want[key].tobytes():
+                raise Failure(f"{name}: {key} of the packed file differs by {np.abs(got[key] - want[key]).max():.1e}")
+    return "a packed file gives the bits of the padded one"
+
+
 def check_refusals(program, folder, work):
     """A sequence that no row holds; rows that are packed and cut."""
     save_file(random_batch(np.random.default_rng(1), 200, False), f"{work}/batch.safetensors")
@@ -127,7 +163,8 @@ def main():
             return function(arguments.graft, f"{arguments.models}/{name}", work, *more)
 
     checks = [(name, lambda name=name: checked(name, check, arguments.batches)) for name in arguments.only.split(",")]
-    return run_checks(checks + [("llama", lambda: checked("llama", check_refusals))])
+    checks += [(function.__name__[6:], lambda function=function: checked("llama", function)) for function in (check_files, check_refusals)]
+    return run_checks(checks)
 
 
 if __name__ == "__main__":

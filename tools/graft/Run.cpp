@@ -73,6 +73,18 @@ double squares(std::span<const float> values) {
   return sum;
 }
 
+/// Puts results [B, S] where their tokens stood in a packed file.
+void addTokens(const LoadedBatch &loaded, Results &results, const std::string &name, std::vector<float> values) {
+  const auto &packed = loaded.packed;
+  if (packed.tokens == 0)
+    return results.add(name, {loaded.batch.sequences, loaded.batch.tokens}, std::move(values));
+  std::vector<float> row(static_cast<size_t>(packed.tokens));
+  for (size_t i = 0; i < values.size(); ++i)
+    if (packed.places[i] >= 0)
+      row[static_cast<size_t>(packed.places[i])] = values[i];
+  results.add(name, {1, packed.tokens}, std::move(row));
+}
+
 Status addGradients(Session &session, const RunFlags &flags, Results &results) {
   double sum = 0;
   std::vector<float> values;
@@ -92,11 +104,12 @@ Status addGradients(Session &session, const RunFlags &flags, Results &results) {
 }
 
 /// `step` is accumulate and apply, with the first step's learning rate; it also gives the new weights.
-Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const RunFlags &flags, Results &results) {
-  std::vector<int64_t> shape = {batch.sequences, batch.tokens};
+Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, const RunFlags &flags,
+                   Results &results) {
+  Batch &batch = loaded.batch;
   if (flags.entry == "logprobs") {
     GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));
-    results.add("logprobs", shape, std::move(logprobs));
+    addTokens(loaded, results, "logprobs", std::move(logprobs));
     return Status::ok();
   }
   GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(batch));
@@ -104,19 +117,19 @@ Status runCompiled(Session &session, StepRunner &runner, Batch &batch, const Run
     const BatchArray *advantages = batch.find("advantages");
     if (!advantages)
       return Status::error(Code::Usage, "the program computes no advantages", "--entry");
-    results.add("advantages", advantages->shape, std::get<std::vector<float>>(advantages->values));
+    addTokens(loaded, results, "advantages", std::get<std::vector<float>>(advantages->values));
     return Status::ok();
   }
   // A step computes the log-probs of its loss tokens; those of the others come from a forward pass.
   GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));
   if (runner.needsOldLogprobs(batch))
-    setArray(batch, {"old_logprobs", shape, logprobs});
+    setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, logprobs});
   GRAFT_ASSIGN_OR_RETURN(StepResult step, runner.accumulate(batch));
   std::span<const float> mask = batch.floats("loss_mask");
   for (size_t i = 0; i < mask.size(); ++i)
     if (mask[i] != 0)
       logprobs[i] = step.logprobs[i];
-  results.add("logprobs", shape, std::move(logprobs));
+  addTokens(loaded, results, "logprobs", std::move(logprobs));
   results.addNumber("loss", step.loss);
   for (const auto &[name, value] : step.metrics)
     results.addNumber("metric." + name, value);
@@ -148,7 +161,7 @@ Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program,
     shell.say("note: " + note);
   GRAFT_RETURN_IF_ERROR(weights.bind(*session).at(escaped(flags.program, 400)));
   Results results;
-  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded.batch, flags, results)
+  GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded, flags, results)
                             .at(escaped(flags.program, 400) + ", " + escaped(flags.batch, 400)));
   GRAFT_RETURN_IF_ERROR(results.write(flags.out));
   results.print(shell, flags.out);
@@ -184,6 +197,8 @@ Result<int> interpreted(const RunFlags &flags, const Shell &shell, const Recipe 
         sum += value * value;
     if (tensor.rank() == 0)
       results.addNumber(name, tensor.at(0));
+    else if (!gradient && tensor.size() == loaded.batch.sequences * loaded.batch.tokens)
+      addTokens(loaded, results, name, std::move(narrow));
     else if (!gradient || flags.gradients)
       results.add(name, tensor.shape(), std::move(narrow));
   }

@@ -290,10 +290,56 @@ TEST_F(BatchFile, RefusesAnotherSizeThanCompiledFor) {
   EXPECT_THAT(load().status().text(), HasSubstr("has 3 tokens per sequence, 5 are expected"));
 }
 
-TEST_F(BatchFile, RefusesPackedBatchesWhereNobodyReadsSegments) {
+// Tests a row of two sequences, the second first, with a hole: arrays of tokens are taken apart, also those that speak of
+// tokens 1 to T-1; arrays of sequences stay.
+TEST_F(BatchFile, TakesPackedRowsApart) {
+  add<int32_t>("input_ids", DType::I32, {1, 7}, {20, 21, 22, 0, 10, 11, 0});
+  integers("segment_ids", {1, 7}, {2, 2, 2, 0, 1, 1, 0});
+  floats("loss_mask", {1, 7}, {0, 1, 1, 0, 0, 1, 0});
+  floats("old_logprobs", {1, 6}, {-1, -2, 9, 9, -3, 9});
+  floats("rewards", {2}, {0.5, 1.5});
+  floats("advantages", {2}, {-1, 1});
+  options.used = {"old_logprobs", "rewards", "advantages"};
+  auto loaded = load();
+  ASSERT_TRUE(loaded.isOk()) << loaded.status().text();
+  const Batch &batch = loaded->batch;
+  EXPECT_EQ(batch.sequences, 2);
+  EXPECT_EQ(batch.tokens, 3);
+  EXPECT_THAT(batch.integers("input_ids"), ElementsAre(10, 11, 0, 20, 21, 22));
+  EXPECT_THAT(batch.integers("attention_mask"), ElementsAre(1, 1, 0, 1, 1, 1));
+  EXPECT_THAT(batch.integers("position_ids"), ElementsAre(0, 1, 1, 0, 1, 2));
+  EXPECT_THAT(batch.floats("loss_mask"), ElementsAre(0, 1, 0, 0, 1, 1));
+  EXPECT_THAT(batch.floats("old_logprobs"), ElementsAre(9, -3, 0, 0, -1, -2));
+  EXPECT_THAT(batch.floats("rewards"), ElementsAre(0.5, 1.5));
+  EXPECT_THAT(batch.floats("advantages"), ElementsAre(-1, -1, -1, 1, 1, 1));
+  EXPECT_EQ(loaded->packed.tokens, 7);
+  EXPECT_THAT(loaded->packed.places, ElementsAre(4, 5, -1, 0, 1, 2));
+}
+
+TEST_F(BatchFile, RefusesSegmentsThatAreNone) {
+  add<int32_t>("input_ids", DType::I32, {1, 6}, {1, 2, 3, 4, 5, 6});
+  struct {
+    std::vector<int64_t> segments;
+    Code code;
+    const char *says;
+  } cases[] = {{{1, 1, 2, 2, 1, 1}, Code::Graph, "segment_ids[0, 4]: is 1 again: tokens of a sequence stand together"},
+               {{1, 1, 3, 3, 0, 0}, Code::Graph, "segment_ids: goes up to 3, but has 2 sequences"},
+               {{1, 1, -1, 2, 0, 0}, Code::Range, "segment_ids[0, 2]: is -1, 0 or the number of a sequence"},
+               {{0, 0, 0, 0, 0, 0}, Code::Range, "segment_ids: has no sequence"}};
+  for (const auto &test : cases) {
+    integers("segment_ids", {1, 6}, test.segments);
+    expectFault(test.code, test.says);
+    declarations.pop_back();
+  }
+  options.tokens = 3;
+  integers("segment_ids", {1, 6}, {1, 1, 1, 1, 2, 2});
+  expectFault(Code::Range, "segment_ids: has a sequence of 4 tokens, at most 3 are expected");
+}
+
+TEST_F(BatchFile, RefusesSegmentsOfPaddedRows) {
   ids();
   integers("segment_ids", {1, 6}, {1, 1, 1, 2, 2, 2});
-  expectFault(Code::Unsupported, "segment_ids: says that the batch is packed");
+  expectFault(Code::Range, "segment_ids: says that the batch is packed, but it has 2 rows");
 }
 
 TEST_F(BatchFile, CountsFaultsAboveTheLimit) {
