@@ -66,12 +66,25 @@ std::string_view kindOf(const schema::Instruction &instruction) {
   return "nothing";
 }
 
+namespace {
+void setPasses(std::vector<int64_t> &passes, size_t loop, int64_t rows, int64_t chunk, int64_t body) {
+  std::fill_n(passes.begin() + static_cast<std::ptrdiff_t>(loop) + 1, body, (rows + chunk - 1) / chunk);
+}
+} // namespace
+
 std::vector<int64_t> mostPasses(const schema::EntryT &entry) {
   std::vector<int64_t> passes(entry.instructions.size(), 1);
   for (size_t i = 0; i < passes.size(); ++i)
     if (const schema::RowLoopT *loop = entry.instructions[i]->operation.AsRowLoop())
-      std::fill_n(passes.begin() + static_cast<std::ptrdiff_t>(i) + 1, loop->body,
-                  (loop->rows + loop->chunk - 1) / loop->chunk);
+      setPasses(passes, i, loop->rows, loop->chunk, loop->body);
+  return passes;
+}
+
+std::vector<int64_t> mostPasses(const schema::Entry &entry) {
+  std::vector<int64_t> passes(entry.instructions() ? entry.instructions()->size() : 0, 1);
+  for (size_t i = 0; i < passes.size(); ++i)
+    if (const auto *loop = entry.instructions()->Get(static_cast<unsigned>(i))->operation_as_RowLoop())
+      setPasses(passes, i, loop->rows(), loop->chunk(), loop->body());
   return passes;
 }
 

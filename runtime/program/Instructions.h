@@ -19,5 +19,6 @@ std::string_view kindOf(const schema::Instruction &instruction);
 /// How often each instruction of the entry runs when every row is in the loss: the passes of the loop around it,
 /// else 1.
 std::vector<int64_t> mostPasses(const schema::EntryT &entry);
+std::vector<int64_t> mostPasses(const schema::Entry &entry);
 
 } // namespace graft

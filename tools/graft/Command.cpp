@@ -51,14 +51,6 @@ void Shell::addFlags(CLI::App &command) {
   command.add_flag("-v,--verbose", verbose, "Say more about what is done");
 }
 
-std::string bytesText(double bytes) {
-  const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  size_t unit = 0;
-  for (; bytes >= 1024 && unit + 1 < std::size(units); ++unit)
-    bytes /= 1024;
-  return format(unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
-}
-
 std::string tableText(const std::vector<std::vector<std::string>> &rows) {
   std::vector<size_t> widths;
   for (const auto &row : rows)

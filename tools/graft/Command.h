@@ -5,6 +5,7 @@
 #pragma once
 
 #include "runtime/base/Status.h"
+#include "runtime/observe/NumberText.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -52,8 +53,6 @@ void addVerify(CLI::App &app, Shell &shell);
 void addDoctor(CLI::App &app, Shell &shell);
 void addLater(CLI::App &app, Shell &shell); ///< bench, profile, canary, diagnose: not yet
 
-/// "1.5 GiB"
-std::string bytesText(double bytes);
 /// Left-justified columns, two spaces apart; the first row is the header.
 std::string tableText(const std::vector<std::vector<std::string>> &rows);
 /// printf into a string.

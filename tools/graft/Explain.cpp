@@ -216,7 +216,7 @@ int Explainer::recompute() {
   return 0;
 }
 
-/// A table of each entry's instructions, and sums by category.
+/// A table of each entry's instructions, those of a loop for one pass, and sums by category over all passes.
 Result<int> Explainer::instructions() {
   std::string text;
   Json json = Json::array();
@@ -229,6 +229,7 @@ Result<int> Explainer::instructions() {
     std::vector<std::vector<std::string>> rows = {{"  #", "kind", "category", "FLOPs", "bytes", "from"}};
     std::map<std::string, std::pair<int64_t, std::pair<double, double>>> sums;
     Json lines = Json::array();
+    std::vector<int64_t> passes = mostPasses(one);
     for (unsigned i = 0; i < instructionCount(one); ++i) {
       const schema::Instruction &instruction = *one.instructions()->Get(i);
       std::string kind = escaped(kindOf(instruction)), category = textOf(instruction.category());
@@ -242,10 +243,10 @@ Result<int> Explainer::instructions() {
                        {"origin", textOf(instruction.origin())}});
       auto &[count, cost] = sums[category];
       ++count;
-      cost.first += static_cast<double>(instruction.flops());
-      cost.second += static_cast<double>(instruction.bytes());
+      cost.first += static_cast<double>(passes[i] * instruction.flops());
+      cost.second += static_cast<double>(passes[i] * instruction.bytes());
     }
-    std::vector<std::vector<std::string>> totals = {{"  category", "instructions", "FLOPs", "bytes"}};
+    std::vector<std::vector<std::string>> totals = {{"  category, all passes", "instructions", "FLOPs", "bytes"}};
     Json categories = Json::object();
     for (const auto &[category, sum] : sums) {
       totals.push_back(
