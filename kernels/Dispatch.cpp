@@ -26,10 +26,12 @@ GRAFT_DECLARE(v4)
 
 std::span<const VectorFunctions> availableVectorFunctions() {
   static constexpr VectorFunctions tables[] = {
-      {baseline::adamw, baseline::unpackMoment, baseline::packMoment, baseline::squaredNorm, baseline::addTo, baseline::gemm, baseline::gemmBF16, baseline::attentionForwardItem,
-       baseline::attentionBackwardItem},
-      {v3::adamw, v3::unpackMoment, v3::packMoment, v3::squaredNorm, v3::addTo, v3::gemm, v3::gemmBF16, v3::attentionForwardItem, v3::attentionBackwardItem},
-      {v4::adamw, v4::unpackMoment, v4::packMoment, v4::squaredNorm, v4::addTo, v4::gemm, v4::gemmBF16, v4::attentionForwardItem, v4::attentionBackwardItem}};
+      {baseline::adamw, baseline::unpackMoment, baseline::packMoment, baseline::squaredNorm, baseline::addTo,
+       baseline::gemm, baseline::gemmBF16, baseline::attentionForwardItem, baseline::attentionBackwardItem},
+      {v3::adamw, v3::unpackMoment, v3::packMoment, v3::squaredNorm, v3::addTo, v3::gemm, v3::gemmBF16,
+       v3::attentionForwardItem, v3::attentionBackwardItem},
+      {v4::adamw, v4::unpackMoment, v4::packMoment, v4::squaredNorm, v4::addTo, v4::gemm, v4::gemmBF16,
+       v4::attentionForwardItem, v4::attentionBackwardItem}};
   static const size_t count = isTargetAvailable("x86-64-v4") ? 3 : isTargetAvailable("x86-64-v3") ? 2 : 1;
   return std::span(tables).first(count);
 }

@@ -28,8 +28,8 @@ struct VectorFunctions {
   double (*squaredNorm)(const float *values, int64_t count);
   /// to[i] += from[i]; gather.h
   void (*addTo)(float *to, const float *from, int64_t count);
-  /// c[i, :] = or += alpha sum_k a[i, k] b[k, :], c's rows contiguous; a and b are float32 or bfloat16. Gemm.h, when the
-  /// library is absent or has no code for the product.
+  /// c[i, :] = or += alpha sum_k a[i, k] b[k, :], c's rows contiguous; a and b are float32 or bfloat16. Gemm.h, when
+  /// the library is absent or has no code for the product.
   using OwnGemm = void (*)(int64_t m, int64_t n, int64_t k, const void *a, int64_t aRow, int64_t aColumn, const void *b,
                            int64_t bRow, int64_t bColumn, float *c, int64_t cRow, float alpha, bool accumulate);
   OwnGemm gemm, gemmBF16;

@@ -226,8 +226,7 @@ Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe,
                                                            LoweredEntries &lowered) {
   fillTables(recipe, module, lowered.program);
   bool copies = recipe.precision.parameters == StorageType::Float32; // otherwise products read the weights themselves
-  layOutParameters(lowered.program,
-                   copies ? narrowParameters(*module.graph.module) : std::vector<std::string>());
+  layOutParameters(lowered.program, copies ? narrowParameters(*module.graph.module) : std::vector<std::string>());
   lowered.kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;

@@ -122,7 +122,7 @@ struct Recipe {
     double eps = 1e-8;
     double weightDecay = 0.1; ///< decoupled: w *= 1 - lr * weightDecay
     Decay decay = Decay::Matrices;
-    double clipGradNorm = 1.0; ///< of the global L2 norm; 0: off
+    double clipGradNorm = 1.0;            ///< of the global L2 norm; 0: off
     StateType state = StateType::Float32; ///< form of the moments
     NonfinitePolicy onNonfinite = NonfinitePolicy::Stop;
     struct Schedule {

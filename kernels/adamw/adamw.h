@@ -5,8 +5,9 @@
 //   m  = beta1 m + (1 - beta1) g'        v = beta2 v + (1 - beta2) g'^2
 //   p  = p - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
 //
-// Arrays have [count] elements and do not overlap; parameter, mean and square are updated in place, the gradient is read.
-// Padding (zeros in all four) stays zero. `working`, bfloat16 [count], gets p rounded to nearest even unless it is null.
+// Arrays have [count] elements and do not overlap; parameter, mean and square are updated in place, the gradient is
+// read. Padding (zeros in all four) stays zero. `working`, bfloat16 [count], gets p rounded to nearest even unless it
+// is null.
 //
 // Moments are stored as float32, as bfloat16, or in blocks of 256 bytes with a scale (block-wise 8-bit states: Dettmers
 // et al., 2022), and are computed with in float32; parameters as float32 or bfloat16. Narrow forms are rounded
@@ -42,9 +43,9 @@ struct AdamWArrays {
 
 enum class MomentForm : uint8_t { F32, BF16, Blocks8 };
 
-/// A moment in memory. Blocks8: a byte per element and a power of two per block of 256. Of the mean, a byte is a sign, 4
-/// bits of exponent and 3 of mantissa; of the square, its root in 4 and 4 bits. A root that is not zero stays so: a mean
-/// is never divided by epsilon alone.
+/// A moment in memory. Blocks8: a byte per element and a power of two per block of 256. Of the mean, a byte is a sign,
+/// 4 bits of exponent and 3 of mantissa; of the square, its root in 4 and 4 bits. A root that is not zero stays so: a
+/// mean is never divided by epsilon alone.
 struct Moment {
   void *values;  ///< 64-byte aligned at element 0
   float *scales; ///< Blocks8 only

@@ -1,5 +1,5 @@
-// Bound by memory (28 bytes per parameter in float32): one plain loop, no non-temporal stores (the lines were just read).
-// Narrow forms are unpacked into a block of float32 in L1, updated there, and packed.
+// Bound by memory (28 bytes per parameter in float32): one plain loop, no non-temporal stores (the lines were just
+// read). Narrow forms are unpacked into a block of float32 in L1, updated there, and packed.
 #include "kernels/adamw/adamw.h"
 
 namespace graft::kernels::GRAFT_TARGET {
@@ -68,8 +68,8 @@ struct AsBF16 {
   }
 };
 
-/// A byte is the upper bits of a float32 in (0, 1] minus those of 2^-15: as many of the mantissa as `mantissa` says. 0 is
-/// zero. `Signed`: the sign is bit 7; otherwise the root is stored, and rounded up rather than to zero.
+/// A byte is the upper bits of a float32 in (0, 1] minus those of 2^-15: as many of the mantissa as `mantissa` says. 0
+/// is zero. `Signed`: the sign is bit 7; otherwise the root is stored, and rounded up rather than to zero.
 template <bool Signed> struct AsBlock {
   static constexpr int mantissa = Signed ? 3 : 4, shift = 23 - mantissa;
   static constexpr int32_t offset = (127 - 15) << mantissa;
@@ -159,9 +159,7 @@ void unpackMoment(const Moments &moments, bool square, int64_t count, float *out
 
 void packMoment(const Moments &moments, bool square, int64_t count, const float *in) {
   const Moment &moment = square ? moments.square : moments.mean;
-  auto *pack = moments.form == MomentForm::BF16 ? AsBF16::pack
-               : square                         ? AsBlock<false>::pack
-                                                : AsBlock<true>::pack;
+  auto *pack = moments.form == MomentForm::BF16 ? AsBF16::pack : square ? AsBlock<false>::pack : AsBlock<true>::pack;
   for (int64_t at = 0; at < count; at += momentBlock)
     pack(moment, at, count - at < momentBlock ? count - at : momentBlock, in + at, 0);
 }

@@ -194,8 +194,9 @@ void Gemm::runMatrix(const Piece &piece, const void *a, const void *b, float *c)
         shape.alpha, shape.accumulate);
   } else {
     bool transA = shape.a.column != 1, transB = shape.b.column != 1;
-    library_->sgemm(transA, transB, shape.m, shape.n, shape.k, shape.alpha, floatA, transA ? shape.a.column : shape.a.row,
-                    floatB, transB ? shape.b.column : shape.b.row, shape.accumulate ? 1.0f : 0.0f, c, shape.c.row);
+    library_->sgemm(transA, transB, shape.m, shape.n, shape.k, shape.alpha, floatA,
+                    transA ? shape.a.column : shape.a.row, floatB, transB ? shape.b.column : shape.b.row,
+                    shape.accumulate ? 1.0f : 0.0f, c, shape.c.row);
   }
 }
 

@@ -46,9 +46,9 @@ public:
   void sgemm(bool transA, bool transB, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
              const float *b, int64_t ldb, float beta, float *c, int64_t ldc) const;
 
-  /// Prepares c = alpha a b (+ c if accumulate) over batches, a and b of `type`; a batch dimension of a or b may be 1 to
-  /// repeat it. Call on a thread that used useOneThread. nullptr if the library has no optimized code for these strides,
-  /// or this CPU none for the type.
+  /// Prepares c = alpha a b (+ c if accumulate) over batches, a and b of `type`; a batch dimension of a or b may be 1
+  /// to repeat it. Call on a thread that used useOneThread. nullptr if the library has no optimized code for these
+  /// strides, or this CPU none for the type.
   std::shared_ptr<const MatrixPrimitive> prepare(MatrixType type, const MatrixLayout &a, const MatrixLayout &b,
                                                  const MatrixLayout &c, float alpha, bool accumulate) const;
   std::shared_ptr<MatrixWorkspace> makeWorkspace() const;

@@ -1,5 +1,5 @@
-// Our own product, for what the library has no code for: a block of b is packed so that its columns are contiguous, then
-// each row of c gathers k terms, 64 columns at a time. Simple and right; the library is about ten times faster.
+// Our own product, for what the library has no code for: a block of b is packed so that its columns are contiguous,
+// then each row of c gathers k terms, 64 columns at a time. Simple and right; the library is about ten times faster.
 #include <cstdint>
 
 namespace graft::kernels::GRAFT_TARGET {

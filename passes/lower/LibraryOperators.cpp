@@ -54,7 +54,8 @@ LogicalResult EntryLowering::emitGather(nn::GatherOp op) {
   Type element = getElementTypeOrSelf(op.getData().getType());
   bool pairs = element.isBF16() && width % 2 == 0; // two by two, as float32s are moved
   if (op.getAxis() != 0 || !(element.isF32() || pairs))
-    return op.emitError() << "only rows of float32, or of an even number of bfloat16, can be gathered by the compiled program";
+    return op.emitError()
+           << "only rows of float32, or of an even number of bfloat16, can be gathered by the compiled program";
   width /= pairs ? 2 : 1;
   auto index = denseOperand(op.getIndices()), table = denseOperand(op.getData());
   Access out{entry_.place(op.getResult()).buffer, 0, denseStrides(nn::shapeOf(op.getResult()))};

@@ -404,8 +404,7 @@ void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> wor
     parameter->row_pitch = parameter->shape.empty() ? 1 : parameter->shape.back();
     parameter->offset = advance(program.parameter_bytes, elements * byteSize(parameter->dtype));
     parameter->gradient_offset = parameter->trained ? advance(program.gradient_bytes, elements * 4) : -1;
-    parameter->state_offset =
-        parameter->trained ? advance(program.state_bytes, *momentBytes(stateForm, elements)) : -1;
+    parameter->state_offset = parameter->trained ? advance(program.state_bytes, *momentBytes(stateForm, elements)) : -1;
     bool copied = llvm::is_contained(workingCopies, parameter->name);
     parameter->working_offset = copied ? advance(program.working_bytes, elements * 2) : -1;
   }

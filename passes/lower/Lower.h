@@ -36,8 +36,8 @@ mlir::LogicalResult lowerEntry(mlir::func::FuncOp function, schema::ProgramT &pr
 /// table and one object.
 Status compileKernels(mlir::ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options);
 
-/// Fills offsets and the block sizes of the program's parameters, in their order; trained ones need `trained` set. Those
-/// named in `workingCopies` get a bfloat16 copy.
+/// Fills offsets and the block sizes of the program's parameters, in their order; trained ones need `trained` set.
+/// Those named in `workingCopies` get a bfloat16 copy.
 void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> workingCopies = {});
 
 } // namespace graft

@@ -36,8 +36,7 @@ void narrowStorage(func::FuncOp function) {
         taken.getDataMutable().assign(narrow);
         RankedTensorType type = nn::typeOf(gather.getResult());
         taken.getResult().setType(type.clone(bf16));
-        gather.replaceAllUsesWith(
-            arith::ExtFOp::create(builder, gather.getLoc(), type, taken.getResult()).getResult());
+        gather.replaceAllUsesWith(arith::ExtFOp::create(builder, gather.getLoc(), type, taken.getResult()).getResult());
         gather.erase();
       }
     builder.setInsertionPoint(op);

@@ -45,8 +45,8 @@ Status doesNotFit(const recompute::Measured &smallest, const schema::ProgramT &p
       "the step does not fit into " + byteSizeText(budget) + ": it needs " + byteSizeText(smallest.peak) + " (" +
           bytes(smallest.peak) + ") when all that can be is computed again: parameters " +
           bytes(program.parameter_bytes) + ", gradients " + bytes(program.gradient_bytes) + ", optimizer state " +
-          bytes(2 * program.state_bytes) + ", working copies " + bytes(program.working_bytes) + ", arena " + bytes(program.arena_bytes) +
-          "; the largest tensors at the arena's peak: " + largestTensors(program),
+          bytes(2 * program.state_bytes) + ", working copies " + bytes(program.working_bytes) + ", arena " +
+          bytes(program.arena_bytes) + "; the largest tensors at the arena's peak: " + largestTensors(program),
       "",
       "set memory.budget = \"" + enough +
           "\" or more; or lower batch.tokens or batch.sequences, or set batch.micro_batches = \"auto\"");

@@ -8,8 +8,7 @@ namespace graft {
 
 int64_t deviceBytes(const schema::ProgramT &program) {
   return program.parameter_bytes + program.gradient_bytes + 2 * program.state_bytes + program.working_bytes +
-         program.arena_bytes +
-         static_cast<int64_t>(program.constants.size());
+         program.arena_bytes + static_cast<int64_t>(program.constants.size());
 }
 
 StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches, const TargetRates &rates) {
@@ -27,7 +26,8 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
     }
   }
   // AdamW reads gradients, moments and weights, and writes moments and weights.
-  // The optimizer: the norm reads gradients; AdamW reads them, reads and writes weights and both moments, writes copies.
+  // The optimizer: the norm reads gradients; AdamW reads them, reads and writes weights and both moments, writes
+  // copies.
   int64_t optimizer = 4 * program.gradient_bytes + 4 * program.state_bytes + program.working_bytes;
   step.seconds += rates.seconds(0, static_cast<double>(optimizer));
   return step;

@@ -54,7 +54,9 @@ kernels::Moments Optimizer::moments(unsigned parameter) const {
 
 kernels::AdamWArrays Optimizer::arrays(const Segment &segment) const {
   const schema::Parameter &p = *program_.parameters()->Get(segment.parameter);
-  auto floats = [&](uint8_t *block, int64_t offset) { return reinterpret_cast<float *>(block + offset) + segment.first; };
+  auto floats = [&](uint8_t *block, int64_t offset) {
+    return reinterpret_cast<float *>(block + offset) + segment.first;
+  };
   auto narrow = [&](uint8_t *block, int64_t offset) {
     return reinterpret_cast<uint16_t *>(block + offset) + segment.first;
   };

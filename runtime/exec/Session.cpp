@@ -263,9 +263,9 @@ MemoryUse Session::memory() const {
   auto size = [](const HostBlock &block) { return static_cast<int64_t>(block.size()); };
   const State &s = *state_;
   int64_t constants = s.root().constants() ? s.root().constants()->size() : 0;
-  return {
-      size(s.parameterBlock), size(s.gradientBlock), size(s.meanBlock) + size(s.squareBlock), size(s.workingBlock),
-      size(s.arena), constants, peakResidentBytes()};
+  return {size(s.parameterBlock), size(s.gradientBlock), size(s.meanBlock) + size(s.squareBlock),
+          size(s.workingBlock),   size(s.arena),         constants,
+          peakResidentBytes()};
 }
 
 // --- Weights

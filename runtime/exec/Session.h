@@ -62,8 +62,8 @@ struct Timing {
 
 /// Bytes.
 struct MemoryUse {
-  int64_t parameters, gradients, state /* both moments */, working /* bfloat16 copies of parameters */, arena, constants,
-      processPeak /* resident */;
+  int64_t parameters, gradients, state /* both moments */, working /* bfloat16 copies of parameters */, arena,
+      constants, processPeak /* resident */;
 };
 
 /// The arrays that belong to a parameter.

@@ -51,12 +51,8 @@ std::vector<std::string> effectLines(const TrainEffect &effect) {
 
 Counts memoryByCategory(const Session &session) {
   MemoryUse use = session.memory();
-  Counts categories = {{"parameters", use.parameters},
-                       {"gradients", use.gradients},
-                       {"optimizer_state", use.state},
-                       {"working_copies", use.working},
-                       {"arena", use.arena},
-                       {"constants", use.constants}};
+  Counts categories = {{"parameters", use.parameters},  {"gradients", use.gradients}, {"optimizer_state", use.state},
+                       {"working_copies", use.working}, {"arena", use.arena},         {"constants", use.constants}};
   int64_t rest = use.processPeak;
   for (const auto &[name, bytes] : categories)
     rest -= bytes;

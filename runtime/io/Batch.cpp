@@ -147,8 +147,7 @@ Status Loader::unpack() {
   std::vector<int64_t> mask = packed_.places;
   for (int64_t &place : mask)
     place = place >= 0;
-  batch_.arrays["attention_mask"] = {
-      "attention_mask", {batch_.sequences, batch_.tokens}, true, std::move(mask), {}};
+  batch_.arrays["attention_mask"] = {"attention_mask", {batch_.sequences, batch_.tokens}, true, std::move(mask), {}};
   return Status::ok();
 }
 

@@ -39,11 +39,15 @@ PackedRow readSegments(std::span<const int64_t> segments, std::optional<int64_t>
   if (found.empty())
     return faults.add(Code::Range, "has no sequence", "segment_ids"), row;
   if (int64_t last = found.rbegin()->first; last != row.sequences)
-    faults.add(Code::Graph, "goes up to " + std::to_string(last) + ", but has " + std::to_string(row.sequences) +
-                                " sequences: they are numbered 1, 2, ... without gaps", "segment_ids");
+    faults.add(Code::Graph,
+               "goes up to " + std::to_string(last) + ", but has " + std::to_string(row.sequences) +
+                   " sequences: they are numbered 1, 2, ... without gaps",
+               "segment_ids");
   if (longest > row.tokens)
-    faults.add(Code::Range, "has a sequence of " + std::to_string(longest) + " tokens, at most " +
-                                std::to_string(row.tokens) + " are expected", "segment_ids");
+    faults.add(Code::Range,
+               "has a sequence of " + std::to_string(longest) + " tokens, at most " + std::to_string(row.tokens) +
+                   " are expected",
+               "segment_ids");
   if (!faults.none())
     return row;
   row.places.assign(static_cast<size_t>(row.sequences * row.tokens), -1);

@@ -21,8 +21,8 @@ struct PackedRow {
 };
 
 /// Reads `segment_ids` of a row. Sequences are numbered 1, 2, ... without gaps, in any order, and their tokens stand
-/// together. Rows of the result have `width` tokens, or as many as the longest sequence. Faults go to `faults`: then the
-/// result means nothing.
+/// together. Rows of the result have `width` tokens, or as many as the longest sequence. Faults go to `faults`: then
+/// the result means nothing.
 PackedRow readSegments(std::span<const int64_t> segments, std::optional<int64_t> width, Faults &faults);
 
 } // namespace graft::batch

@@ -132,10 +132,9 @@ TEST(Gemm, AgreesWithReference) {
     GTEST_SKIP() << "oneDNN is not installed";
   for (const Case &test : cases()) {
     Problem problem(test);
-    SCOPED_TRACE(testing::Message() << "type " << int(test.type) << " m " << test.m << " n " << test.n << " k " << test.k
-                                    << " a " << int(test.a)
-                                    << " b " << int(test.b) << " c " << int(test.c) << " batch " << test.batch.size()
-                                    << " accumulate " << test.accumulate);
+    SCOPED_TRACE(testing::Message() << "type " << int(test.type) << " m " << test.m << " n " << test.n << " k "
+                                    << test.k << " a " << int(test.a) << " b " << int(test.b) << " c " << int(test.c)
+                                    << " batch " << test.batch.size() << " accumulate " << test.accumulate);
     expectClose(problem.run(library, 2), problem.reference(), 1e-6 * std::sqrt(double(test.k) + 1));
   }
 }

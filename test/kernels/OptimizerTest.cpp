@@ -21,9 +21,7 @@ struct Trained {
   Trained(MomentForm form, std::vector<float> values)
       : form(form), p(std::move(values)), gradient(p.size()), mean(4 * p.size()), square(4 * p.size()),
         meanScales(p.size() / 256 + 1), squareScales(p.size() / 256 + 1) {}
-  Moments moments() {
-    return {form, {mean.data(), meanScales.data()}, {square.data(), squareScales.data()}};
-  }
+  Moments moments() { return {form, {mean.data(), meanScales.data()}, {square.data(), squareScales.data()}}; }
   void step(const AdamWNumbers &numbers, uint32_t seed, uint16_t *working = nullptr) {
     vectorFunctions().adamw({p.data(), gradient.data(), working}, moments(), 0, static_cast<int64_t>(p.size()), numbers,
                             seed);
@@ -74,10 +72,9 @@ TEST(AdamW, FirstStepMovesByTheLearningRate) {
 
 class FormOfMoments : public testing::TestWithParam<MomentForm> {
 protected:
-  /// Half of the distance between neighbours, relative: what a moment may be off by after rounding either way is twice it.
-  double step() const {
-    return std::array{1.0 / (1 << 23), 1.0 / 128, 1.0 / 8}[static_cast<size_t>(GetParam())];
-  }
+  /// Half of the distance between neighbours, relative: what a moment may be off by after rounding either way is twice
+  /// it.
+  double step() const { return std::array{1.0 / (1 << 23), 1.0 / 128, 1.0 / 8}[static_cast<size_t>(GetParam())]; }
 };
 
 // Tests that padding stays zero, whatever decay and epsilon.
@@ -91,14 +88,15 @@ TEST_P(FormOfMoments, KeepPaddingZero) {
 TEST_P(FormOfMoments, RoundToANeighbour) {
   Trained ours(GetParam(), randomFloats(1000, 1));
   ours.gradient = randomFloats(1000, 2);
+  auto sizeOf = [](size_t i) { return std::array{1.0, 1e-3, 1e-6, 1e-9}[i / 256]; }; // of block by block
   for (size_t i = 0; i < 1000; ++i)
-    ours.gradient[i] *= std::pow(10.0f, -float(i / 256) * 3); // blocks of one size each
+    ours.gradient[i] *= float(sizeOf(i));
   AdamWNumbers numbers = adamwNumbers(1e-3, 0.9, 0.999, 1e-8, 0.1, 1, 1);
   ours.step(numbers, 3);
   auto mean = ours.unpacked(false), square = ours.unpacked(true);
   for (size_t i = 0; i < 1000; ++i) {
     double m = 0.1 * ours.gradient[i], v = 0.001 * double(ours.gradient[i]) * ours.gradient[i];
-    double tiny = std::pow(10.0, -double(i / 256) * 3) * 1e-4; // flushed in a block: far below its largest
+    double tiny = 1e-4 * sizeOf(i); // flushed: far below the largest of its block
     EXPECT_NEAR(mean[i], m, step() * std::abs(m) + tiny) << i;
     EXPECT_NEAR(std::sqrt(square[i]), std::sqrt(v), step() * std::sqrt(v) + tiny) << i;
   }

@@ -104,8 +104,7 @@ Status addGradients(Session &session, const RunFlags &flags, Results &results) {
 }
 
 /// `step` is accumulate and apply, with the first step's learning rate; it also gives the new weights.
-Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, const RunFlags &flags,
-                   Results &results) {
+Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, const RunFlags &flags, Results &results) {
   Batch &batch = loaded.batch;
   if (flags.entry == "logprobs") {
     GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));

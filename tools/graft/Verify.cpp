@@ -22,8 +22,8 @@ struct VerifyFlags {
 };
 
 /// Bounds on a sound program. float32: sums of some thousand terms, each rounded by 6e-8, through tens of layers.
-/// bfloat16: inputs of products, or weights, are rounded by up to 2^-9, which tens of layers add up in quadrature, and one activation
-/// at a kink may land on its other side.
+/// bfloat16: inputs of products, or weights, are rounded by up to 2^-9, which tens of layers add up in quadrature, and
+/// one activation at a kink may land on its other side.
 double defaultTolerance(const Recipe::Precision &precision) {
   return precision == Recipe::Precision() ? 1e-4 : 0.15;
 }

@@ -290,8 +290,8 @@ TEST_F(BatchFile, RefusesAnotherSizeThanCompiledFor) {
   EXPECT_THAT(load().status().text(), HasSubstr("has 3 tokens per sequence, 5 are expected"));
 }
 
-// Tests a row of two sequences, the second first, with a hole: arrays of tokens are taken apart, also those that speak of
-// tokens 1 to T-1; arrays of sequences stay.
+// Tests a row of two sequences, the second first, with a hole: arrays of tokens are taken apart, also those that speak
+// of tokens 1 to T-1; arrays of sequences stay.
 TEST_F(BatchFile, TakesPackedRowsApart) {
   add<int32_t>("input_ids", DType::I32, {1, 7}, {20, 21, 22, 0, 10, 11, 0});
   integers("segment_ids", {1, 7}, {2, 2, 2, 0, 1, 1, 0});

@@ -346,8 +346,8 @@ ProgramT workingCopyProgram() {
   unsigned weight = b.buffer("working.weight", Storage::Working, -1, 0, {4, 3}, -1, -1, DType::BF16, 128);
   unsigned frozen = b.buffer("working.frozen", Storage::Working, -1, 128, {2, 3}, -1, -1, DType::BF16);
   unsigned product = b.bound("product", {4, 2}, 0, 1);
-  GemmT gemm =
-      Builder::gemm(4, 2, 3, Builder::matrix(weight, 16, 1), Builder::matrix(frozen, 1, 3), Builder::matrix(product, 2, 1));
+  GemmT gemm = Builder::gemm(4, 2, 3, Builder::matrix(weight, 16, 1), Builder::matrix(frozen, 1, 3),
+                             Builder::matrix(product, 2, 1));
   gemm.dtype = DType::BF16;
   b.add(*b.entry, std::move(gemm), "product", "gemm");
   b.program.optimizer = adamw();
