@@ -1,5 +1,7 @@
 #include "runtime/program/Instructions.h"
 
+#include <cmath>
+
 namespace graft {
 
 namespace {
@@ -66,13 +68,21 @@ std::string_view kindOf(const schema::Instruction &instruction) {
   return "nothing";
 }
 
-std::vector<int64_t> mostPasses(const schema::EntryT &entry) {
-  std::vector<int64_t> passes(entry.instructions.size(), 1);
+std::vector<double> mostPasses(const schema::EntryT &entry) {
+  std::vector<double> passes(entry.instructions.size(), 1);
   for (size_t i = 0; i < passes.size(); ++i)
     if (const schema::RowLoopT *loop = entry.instructions[i]->operation.AsRowLoop())
       std::fill_n(passes.begin() + static_cast<std::ptrdiff_t>(i) + 1, loop->body,
-                  (loop->rows + loop->chunk - 1) / loop->chunk);
+                  static_cast<double>(loop->rows) / static_cast<double>(loop->chunk));
   return passes;
+}
+
+int64_t mostFlops(const schema::EntryT &entry) {
+  std::vector<double> passes = mostPasses(entry);
+  int64_t flops = 0;
+  for (size_t i = 0; i < passes.size(); ++i)
+    flops += std::llround(passes[i] * static_cast<double>(entry.instructions[i]->flops));
+  return flops;
 }
 
 } // namespace graft
