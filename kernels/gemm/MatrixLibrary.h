@@ -48,6 +48,8 @@ public:
   std::shared_ptr<const MatrixPrimitive> prepare(const MatrixLayout &a, const MatrixLayout &b, const MatrixLayout &c,
                                                  float alpha, bool accumulate) const;
   std::shared_ptr<MatrixWorkspace> makeWorkspace() const;
+  /// Memory of the worker, 64-byte aligned, until its next product; nullptr if there is none.
+  float *scratch(MatrixWorkspace &workspace, int64_t floats) const;
   /// False if the library reports a failure.
   bool run(const MatrixPrimitive &primitive, MatrixWorkspace &workspace, const float *a, const float *b,
            float *c) const;
