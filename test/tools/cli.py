@@ -271,6 +271,20 @@ class CommandLine(unittest.TestCase):
             self.assertTrue(np.any(out["parameter." + name] != before), name)
             self.assertLess(np.abs(out["parameter." + name] - before).max(), 2e-6)
 
+    def test_entries_are_timed(self):
+        for entry in ("logprobs", "accumulate", "step", "apply"):
+            once, expected = self.run_entry(entry=entry, extra=["--json"])
+            again, results = self.run_entry(entry=entry, extra=["--json", "--repeat", 3])
+            self.assertNotIn("seconds", json.loads(once.stdout))
+            seconds = json.loads(again.stdout)["seconds"]
+            self.assertEqual(len(seconds), 3)
+            self.assertTrue(all(value > 0 for value in seconds))
+            for name in expected:  # those of the first run
+                np.testing.assert_array_equal(expected[name], results[name], name)
+        self.assertIn("--repeat", self.run_entry(2, entry="advantages", extra=["--repeat", 3])[0].stderr)
+        self.run_entry(2, extra=["--repeat", 0])
+        self.run_entry(2, extra=["--repeat", 3, "--interpret"])
+
     def test_advantages_from_rewards(self):
         batch = {name: value for name, value in self.batch.items() if name != "advantages"}
         rewards = np.array([1.0, 0.0, 0.5], np.float32)
