@@ -2,14 +2,8 @@
 
 #include "dialects/rl/RLDialect.h"
 #include "frontends/mlir/Diagnostics.h"
-#include "passes/ProgramTables.h"
 #include "passes/codegen/Passes.h"
-#include "passes/loss/FuseHead.h"
-#include "passes/lower/Lower.h"
-#include "passes/precision/NarrowProducts.h"
-#include "passes/precision/NarrowStorage.h"
 #include "passes/recompute/DoesNotFit.h"
-#include "passes/recompute/EntryPlanner.h"
 #include "runtime/base/AtomicFile.h"
 #include "runtime/base/ByteSize.h"
 #include "runtime/base/File.h"
@@ -21,7 +15,6 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
-#include <limits>
 
 using namespace mlir;
 
@@ -190,184 +183,41 @@ Result<EntryModule> Compiler::buildEntries(const Recipe &recipe, const CompileOp
   return module;
 }
 
-Status Compiler::fuseHeads(EntryModule &module, const CompileOptions &options) {
+Status Compiler::fuseHeads(EntryModule &module, int64_t chunkRows, const CompileOptions &options) {
   StageEnd lossEnd(options, Stage::Loss);
-  for (StringRef name : {"logprobs", "accumulate"})
-    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name)) {
-      FusedHead head = fuseHead(function);
-      if (!head.fused && name == "accumulate")
-        module.graph.notes.push_back("the head is not fused with the loss: " + head.reason);
-    }
+  FusedHead head = fuseHeads(*module.graph.module, chunkRows);
+  if (!head.fused)
+    module.graph.notes.push_back("the head is not fused with the loss: " + head.reason);
   return lossEnd.dump(*module.graph.module);
 }
 
 Status Compiler::narrow(const Recipe &recipe, EntryModule &module, const CompileOptions &options) {
   StageEnd precisionEnd(options, Stage::Precision);
-  for (StringRef name : {"logprobs", "accumulate"})
-    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name)) {
-      if (recipe.precision.parameters == StorageType::BFloat16)
-        narrowStorage(function);
-      if (recipe.precision.compute == ComputeType::BFloat16)
-        narrowProducts(function);
-    }
+  narrow(recipe, *module.graph.module);
   return precisionEnd.dump(*module.graph.module);
-}
-
-namespace {
-
-/// Does a step run @accumulate more than once? Packed, it may.
-bool addsToGradients(const Recipe &recipe, const EntryModule &module) {
-  return recipe.batch.microBatches > 1 || (recipe.batch.packed && module.splits);
-}
-
-} // namespace
-
-Result<std::unique_ptr<EntryPlanner>> Compiler::plannerFor(const Recipe &recipe, EntryModule &module,
-                                                           LoweredEntries &lowered) {
-  fillTables(recipe, module, lowered.program);
-  bool copies = recipe.precision.parameters == StorageType::Float32; // otherwise products read the weights themselves
-  layOutParameters(lowered.program, copies ? narrowParameters(*module.graph.module) : std::vector<std::string>());
-  lowered.kernels = ModuleOp::create(UnknownLoc::get(&context_));
-  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
-  bool good = true;
-  for (StringRef name : {"logprobs", "advantages"})
-    if (auto function = module.graph.module->lookupSymbol<func::FuncOp>(name))
-      good = succeeded(prepareEntry(function)) && succeeded(lowerEntry(function, lowered.program, *lowered.kernels)) &&
-             good;
-  auto accumulate = module.graph.module->lookupSymbol<func::FuncOp>("accumulate");
-  if (failed(prepareEntry(accumulate)) || !good)
-    return diagnostics.take("lowering");
-  return std::make_unique<EntryPlanner>(accumulate, lowered, addsToGradients(recipe, module));
 }
 
 Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &module, const CompileOptions &options) {
   StageEnd recomputeEnd(options, Stage::Recompute);
-  LoweredEntries others;
-  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<EntryPlanner> planner, plannerFor(recipe, module, others));
-  DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   int64_t budget = recipe.memory.budget.value_or(hostMemoryBytes());
-  auto fitting = planner->fit(budget);
-  if (failed(fitting))
-    return diagnostics.take("lowering");
-  if (!*fitting) {
-    auto smallest = planner->smallest();
-    auto least = failed(smallest) ? FailureOr<LoweredEntries>(failure()) : planner->lowered(smallest->plan);
-    if (failed(least))
-      return diagnostics.take("lowering");
-    return doesNotFit(*smallest, least->program, budget).at(recipe.origin.place("memory.budget"));
-  }
-  const recompute::Plan &plan = (*fitting)->plan;
-  if (int64_t slower = plan.cost - planner->tradeoff().fastest().cost; slower > 0)
-    module.graph.notes.push_back("to need at most " + byteSizeText(budget) +
-                                 ", the backward pass computes more again: about " +
-                                 secondsText(static_cast<double>(slower) * 1e-12) + " of a step");
-  auto lowered = planner->lowered(plan);
-  if (failed(lowered))
-    return diagnostics.take("lowering");
-  planner->apply(plan); // for whoever wants to see it
-  GRAFT_RETURN_IF_ERROR(recomputeEnd.dump(*module.graph.module));
-  return std::move(*lowered);
-}
-
-Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(Recipe recipe, int64_t microBatches) {
-  auto made = std::make_unique<Candidate>();
-  made->microBatches = recipe.batch.microBatches = microBatches;
-  GRAFT_ASSIGN_OR_RETURN(made->module, buildEntries(recipe));
-  GRAFT_RETURN_IF_ERROR(fuseHeads(made->module, {}));
-  GRAFT_RETURN_IF_ERROR(narrow(recipe, made->module, {}));
-  GRAFT_ASSIGN_OR_RETURN(made->planner, plannerFor(recipe, made->module, made->others));
-  return made;
-}
-
-Result<std::vector<std::unique_ptr<Compiler::Candidate>>>
-Compiler::candidates(const Recipe &recipe, const std::function<Result<bool>(Candidate &)> &isEnough) {
-  std::vector<std::unique_ptr<Candidate>> all;
-  bool chosen = recipe.batch.microBatches != 0;
-  int64_t first = chosen ? recipe.batch.microBatches : 1, last = chosen ? first : recipe.batch.sequences;
-  for (int64_t count = first; count <= last; ++count) {
-    if (!chosen && recipe.batch.sequences % count != 0)
-      continue;
-    GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Candidate> made, candidate(recipe, count));
-    if (!made->module.splits)
-      last = 1;
-    all.push_back(std::move(made));
-    GRAFT_ASSIGN_OR_RETURN(bool enough, isEnough(*all.back()));
-    if (enough)
-      break;
-  }
-  return all;
-}
-
-/// The fastest plan of a candidate for a budget, or the smallest where none fits.
-Result<BudgetPoint> Compiler::fastestWithin(Candidate &candidate, int64_t budget) {
-  DiagnosticCollector diagnostics(context_, Code::Unsupported, "the plan");
+  GRAFT_ASSIGN_OR_RETURN(Planned planned, choosePlan(recipe, module, budget));
+  Candidate &candidate = *planned.candidates[planned.best.candidate];
+  if (!planned.best.point.fits)
+    return doesNotFit({planned.best.plan, planned.best.point.deviceBytes}, planned.best.lowered.program, budget)
+        .at(recipe.origin.place("memory.budget"));
+  GRAFT_RETURN_IF_ERROR(fuseHeads(module, candidate.head.chunkRows, options));
+  GRAFT_RETURN_IF_ERROR(narrow(recipe, module, options));
+  std::string goal = "to need at most " + byteSizeText(budget);
+  if (candidate.head.chunkRows < planned.candidates.front()->head.chunkRows)
+    module.graph.notes.push_back(goal + ", logits are computed " + std::to_string(candidate.head.chunkRows) +
+                                 " tokens at a time");
   EntryPlanner &planner = *candidate.planner;
-  auto fitting = planner.fit(budget);
-  if (failed(fitting))
-    return diagnostics.take("lowering");
-  auto chosen = *fitting ? FailureOr<recompute::Measured>(**fitting) : planner.smallest();
-  auto lowered = failed(chosen) ? FailureOr<LoweredEntries>(failure()) : planner.lowered(chosen->plan);
-  if (failed(lowered))
-    return diagnostics.take("lowering");
-  StepEstimate estimate = estimateStep(lowered->program, candidate.microBatches);
-  return BudgetPoint{
-      budget,           fitting->has_value(),  candidate.microBatches, chosen->peak, lowered->program.arena_bytes,
-      estimate.seconds, estimate.againSeconds, estimate.flops};
-}
-
-namespace {
-
-/// Fits before does not, then faster, then smaller; of equals the first.
-bool isBetter(const BudgetPoint &one, const BudgetPoint &other) {
-  if (one.fits != other.fits)
-    return one.fits;
-  return one.fits ? one.seconds < other.seconds : one.deviceBytes < other.deviceBytes;
-}
-
-} // namespace
-
-/// More micro-batches need less memory and more time, so the search ends where nothing has to be given up.
-Result<int64_t> Compiler::chooseMicroBatches(const Recipe &recipe) {
-  int64_t budget = recipe.memory.budget.value_or(hostMemoryBytes());
-  std::optional<BudgetPoint> best;
-  auto made = candidates(recipe, [&](Candidate &candidate) -> Result<bool> {
-    GRAFT_ASSIGN_OR_RETURN(BudgetPoint point, fastestWithin(candidate, budget));
-    if (!best || isBetter(point, *best))
-      best = point;
-    auto fastest = candidate.planner->fastest();
-    return succeeded(fastest) && fastest->peak <= budget;
-  });
-  if (!made.isOk())
-    return made.takeStatus();
-  return best->microBatches;
-}
-
-Result<std::vector<BudgetPoint>> Compiler::sweepBudgets(const Recipe &recipe, std::vector<int64_t> budgets, int count) {
-  int64_t least = std::numeric_limits<int64_t>::max(), most = 0;
-  auto all = candidates(recipe, [&](Candidate &candidate) -> Result<bool> {
-    GRAFT_ASSIGN_OR_RETURN(BudgetPoint smallest, fastestWithin(candidate, 0));
-    GRAFT_ASSIGN_OR_RETURN(BudgetPoint fastest, fastestWithin(candidate, std::numeric_limits<int64_t>::max()));
-    least = std::min(least, smallest.deviceBytes);
-    most = std::max(most, fastest.deviceBytes);
-    return false;
-  });
-  if (!all.isOk())
-    return all.takeStatus();
-  if (!budgets.empty())
-    count = 0;
-  for (int i = 0; i < count; ++i)
-    budgets.push_back(least + (most - least) * i / std::max(1, count - 1));
-  std::vector<BudgetPoint> points;
-  for (int64_t budget : budgets) {
-    std::optional<BudgetPoint> best;
-    for (const std::unique_ptr<Candidate> &candidate : *all) {
-      GRAFT_ASSIGN_OR_RETURN(BudgetPoint point, fastestWithin(*candidate, budget));
-      if (!best || isBetter(point, *best))
-        best = point;
-    }
-    points.push_back(*best);
-  }
-  return points;
+  if (int64_t slower = planned.best.plan.cost - planner.tradeoff().fastest().cost; slower > 0)
+    module.graph.notes.push_back(goal + ", the backward pass computes more again: about " +
+                                 secondsText(static_cast<double>(slower) * 1e-12) + " of a step");
+  planner.apply(planned.best.plan); // for whoever wants to see it
+  GRAFT_RETURN_IF_ERROR(recomputeEnd.dump(*candidate.module));
+  return std::move(planned.best.lowered);
 }
 
 Status Compiler::generateCode(LoweredEntries &lowered, const CompileOptions &options) {
@@ -389,10 +239,12 @@ Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &optio
   }
   GRAFT_ASSIGN_OR_RETURN(EntryModule module, buildEntries(recipe, options));
   Compilation compilation;
-  if (!stopped(options, Stage::Autodiff))
-    GRAFT_RETURN_IF_ERROR(fuseHeads(module, options));
-  if (!stopped(options, Stage::Loss))
-    GRAFT_RETURN_IF_ERROR(narrow(recipe, module, options));
+  if (options.stopAfter == Stage::Loss || options.stopAfter == Stage::Precision) {
+    // Nothing is planned: the chunks of a budget that is large enough.
+    GRAFT_RETURN_IF_ERROR(fuseHeads(module, chunkSizes.front(), options));
+    if (!stopped(options, Stage::Loss))
+      GRAFT_RETURN_IF_ERROR(narrow(recipe, module, options));
+  }
   if (!stopped(options, Stage::Precision)) {
     GRAFT_ASSIGN_OR_RETURN(LoweredEntries lowered, planMemory(recipe, module, options));
     StageEnd lowerEnd(options, Stage::Lower); // what was measured is what is compiled

@@ -8,7 +8,7 @@
 //   import      graph and weights in, names bound, masks, attention, norms recognised: @forward
 //   objective   @logprobs, @accumulate (loss and metrics), @advantages
 //   autodiff    @accumulate returns gradients
-//   loss        head and objective in a loop over chunks of the loss tokens
+//   loss        head and objective in a loop over chunks of the loss tokens; the budget decides how many at a time
 //   recompute   what the backward pass keeps and what it computes again, within the budget
 //   lower       entries of the program: library calls and row programs, arena offsets
 //   codegen     row programs to object code
@@ -21,6 +21,7 @@
 #include "passes/ImportModel.h"
 #include "passes/autodiff/EntryPoints.h"
 #include "passes/codegen/CompileKernels.h"
+#include "passes/loss/FuseHead.h"
 #include "passes/recompute/EntryPlanner.h"
 #include "runtime/program/Program_generated.h"
 
@@ -59,6 +60,7 @@ struct BudgetPoint {
   int64_t budget = 0;
   bool fits = false; ///< else the rest speaks of the smallest plan
   int64_t microBatches = 1;
+  int64_t chunkTokens = 0; ///< whose logits are computed at a time; 0: those of all
   int64_t deviceBytes = 0; ///< parameters, gradients, optimizer state, constants, arena
   int64_t arenaBytes = 0;
   double seconds = 0;      ///< estimate of a step with what is computed again (passes/recompute: TargetRates)
@@ -93,27 +95,47 @@ public:
   mlir::MLIRContext &context() { return context_; }
 
 private:
-  /// Everything before the choice of a plan, with a number of micro-batches.
+  /// A program up to the choice of a recompute plan, with a number of micro-batches and a size of the head's chunks.
   struct Candidate {
     int64_t microBatches = 1;
-    EntryModule module;
+    FusedHead head;
+    mlir::OwningOpRef<mlir::ModuleOp> module; ///< prepared for lowering
     LoweredEntries others;
     std::unique_ptr<EntryPlanner> planner;
   };
+  using Candidates = std::vector<std::unique_ptr<Candidate>>;
+  /// A candidate's fastest plan within a budget, or its smallest where none fits, lowered.
+  struct Choice {
+    size_t candidate; ///< its index
+    recompute::Plan plan;
+    LoweredEntries lowered;
+    BudgetPoint point;
+  };
+  struct Planned {
+    Candidates candidates; ///< those that were looked at
+    Choice best;
+  };
+  class Chooser;
+  using IsEnough = std::function<Result<bool>(const Candidates &)>; ///< of the last candidate
 
   Status addObjective(const Recipe &recipe, EntryModule &module);
-  Status fuseHeads(EntryModule &module, const CompileOptions &options);
+  Status fuseHeads(EntryModule &module, int64_t chunkRows, const CompileOptions &options);
+  static FusedHead fuseHeads(mlir::ModuleOp module, int64_t chunkRows);
   Status narrow(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
-  Result<std::unique_ptr<Candidate>> candidate(Recipe recipe, int64_t microBatches);
-  /// One with the recipe's number of micro-batches; where it leaves that to the compiler, one per number that divides
-  /// the step, up to the first for which `isEnough`.
-  Result<std::vector<std::unique_ptr<Candidate>>> candidates(const Recipe &recipe,
-                                                             const std::function<Result<bool>(Candidate &)> &isEnough);
-  Result<BudgetPoint> fastestWithin(Candidate &candidate, int64_t budget);
-  Result<int64_t> chooseMicroBatches(const Recipe &recipe);
+  static void narrow(const Recipe &recipe, mlir::ModuleOp module);
   /// Lowers all entries but @accumulate: a plan for it shares the device with them.
-  Result<std::unique_ptr<EntryPlanner>> plannerFor(const Recipe &recipe, EntryModule &module, LoweredEntries &lowered);
-  /// Chooses a plan and lowers @accumulate with it.
+  Result<std::unique_ptr<Candidate>> candidate(const Recipe &recipe, const EntryModule &module, int64_t chunkRows);
+  /// Appends candidates from the largest chunk to the smallest, up to the first that is enough. True if that was the
+  /// largest.
+  Result<bool> addCandidates(const Recipe &recipe, const EntryModule &module, Candidates &all,
+                             const IsEnough &isEnough);
+  /// Those with the recipe's number of micro-batches; where it leaves that to the compiler, those of every number that
+  /// divides the step, up to the first that is enough with its largest chunk.
+  Result<Candidates> candidates(const Recipe &recipe, const IsEnough &isEnough);
+  Result<Choice> fastestWithin(const Candidates &all, size_t candidate, int64_t budget);
+  Result<int64_t> chooseMicroBatches(const Recipe &recipe);
+  Result<Planned> choosePlan(const Recipe &recipe, const EntryModule &module, int64_t budget);
+  /// Chooses the size of chunks and a plan, fuses the heads of `module`, lowers @accumulate.
   Result<LoweredEntries> planMemory(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
   Status generateCode(LoweredEntries &lowered, const CompileOptions &options);
 

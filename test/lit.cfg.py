@@ -4,7 +4,7 @@ import lit.formats
 config.name = "graft"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".mlir"]
-config.excludes = ["data"]
+config.excludes = ["benchmarks", "data"]  # models, not tests
 config.test_source_root = config.graft_test_source
 config.test_exec_root = config.graft_test_binary
 config.environment["PATH"] = ":".join([config.graft_tools, config.llvm_tools, config.environment["PATH"]])

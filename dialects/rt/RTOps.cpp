@@ -38,6 +38,36 @@ size_t RowProgramOp::getUnitRank() {
   return rank;
 }
 
+/// True for a use that writes; false for one that reads.
+static bool isWrite(OpOperand &use) {
+  if (auto sweep = dyn_cast<SweepOp>(use.getOwner()))
+    return use.getOperandNumber() >= sweep.getInputs().size();
+  return isa<StoreOp>(use.getOwner());
+}
+
+bool RowProgramOp::runsInPlace(unsigned read, unsigned written) {
+  BlockArgument from = getBody()->getArgument(read), to = getBody()->getArgument(written);
+  auto access = cast<AccessType>(to.getType());
+  if (from.getType() != access || access.getAccumulate() || access.getNoalias() || to.use_empty() ||
+      llvm::any_of(from.getUses(), isWrite) || !llvm::all_of(to.getUses(), isWrite))
+    return false;
+  // Within a sweep a column is read before it is written.
+  for (Operation *writer : to.getUsers())
+    for (Operation *reader : from.getUsers())
+      if (writer->isBeforeInBlock(reader))
+        return false;
+  return true;
+}
+
+SmallVector<std::pair<unsigned, unsigned>> RowProgramOp::getInPlacePairs() {
+  SmallVector<std::pair<unsigned, unsigned>> pairs;
+  for (unsigned read = 0; read < getBody()->getNumArguments(); ++read)
+    for (unsigned written = 0; written < getBody()->getNumArguments(); ++written)
+      if (runsInPlace(read, written))
+        pairs.push_back({read, written});
+  return pairs;
+}
+
 ParseResult RowProgramOp::parse(OpAsmParser &parser, OperationState &result) {
   StringAttr name;
   Builder &builder = parser.getBuilder();

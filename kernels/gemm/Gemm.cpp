@@ -1,6 +1,7 @@
 #include "kernels/gemm/Gemm.h"
 
 #include "kernels/Dispatch.h"
+#include "kernels/gemm/TurnedProduct.h"
 #include "runtime/device/cpu/WorkerPool.h"
 
 #include <algorithm>
@@ -117,6 +118,7 @@ double operations(const GemmShape &shape) {
 //   k = 0                                  c is set to zero, or left alone when accumulating
 //   no library                             our own loop
 //   bfloat16, a batch, a small product     a prepared primitive: no packing, the batch in one call
+//   few rows, b turned                     TurnedProduct: the library would turn all of b for them
 //   everything else                        sgemm: as fast or faster, reads c only when accumulating, nothing to prepare
 void GemmPlanner::choose(Gemm::Piece &piece) {
   const GemmShape &shape = piece.shape;
@@ -127,8 +129,13 @@ void GemmPlanner::choose(Gemm::Piece &piece) {
     piece.routine = Gemm::Routine::Own;
   else if ((narrow || batchCount(shape) > 1 || operations(shape) < smallProduct) && (piece.primitive = prepare(shape)))
     piece.routine = Gemm::Routine::Primitive;
-  else
-    piece.routine = narrow ? Gemm::Routine::Own : Gemm::Routine::Library;
+  else if (narrow)
+    piece.routine = Gemm::Routine::Own;
+  else if (auto turned = TurnedProduct::plan(shape)) {
+    piece.routine = Gemm::Routine::Turned;
+    piece.turned = std::make_shared<const TurnedProduct>(*std::move(turned));
+  } else
+    piece.routine = Gemm::Routine::Library;
 }
 
 std::shared_ptr<const MatrixPrimitive> GemmPlanner::prepare(const GemmShape &shape) {
@@ -211,6 +218,8 @@ bool Gemm::run(int part, const void *a, const void *b, float *c, MatrixWorkspace
   c += piece.c;
   if (piece.routine == Routine::Primitive)
     return library_->run(*piece.primitive, *workspace, a, b, c);
+  if (piece.routine == Routine::Turned)
+    return piece.turned->run(*library_, *workspace, static_cast<const float *>(a), static_cast<const float *>(b), c);
   forEachMatrix(piece.shape, [&](int64_t aOffset, int64_t bOffset, int64_t cOffset) {
     runMatrix(piece, at(a, aOffset), at(b, bOffset), c + cOffset);
   });

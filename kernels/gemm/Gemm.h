@@ -38,6 +38,8 @@ struct GemmShape {
 /// What a worker needs for itself: one per worker, made by GemmPlanner.
 using GemmWorkspace = std::shared_ptr<MatrixWorkspace>;
 
+class TurnedProduct;
+
 class Gemm {
 public:
   int parts() const { return static_cast<int>(pieces_.size()); }
@@ -47,13 +49,14 @@ public:
 
 private:
   friend class GemmPlanner;
-  enum class Routine { Library, Primitive, Own, Scale };
+  enum class Routine { Library, Primitive, Turned, Own, Scale };
   /// The product of one part: offsets of its first elements, its sizes, and how to do it.
   struct Piece {
     int64_t a = 0, b = 0, c = 0;
     GemmShape shape;
     Routine routine = Routine::Own;
     std::shared_ptr<const MatrixPrimitive> primitive;
+    std::shared_ptr<const TurnedProduct> turned;
   };
   void runMatrix(const Piece &piece, const void *a, const void *b, float *c) const;
 

@@ -179,6 +179,10 @@ void MatrixLibrary::sgemm(bool transA, bool transB, int64_t m, int64_t n, int64_
   functions_->dnnl_sgemm(transA ? 'T' : 'N', transB ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
+float *MatrixLibrary::scratch(MatrixWorkspace &workspace, int64_t floats) const {
+  return static_cast<float *>(workspace.reserve(static_cast<size_t>(floats) * sizeof(float)));
+}
+
 std::shared_ptr<const MatrixPrimitive> MatrixLibrary::prepare(MatrixType type, const MatrixLayout &a,
                                                               const MatrixLayout &b, const MatrixLayout &c, float alpha,
                                                               bool accumulate) const {

@@ -52,6 +52,8 @@ public:
   std::shared_ptr<const MatrixPrimitive> prepare(MatrixType type, const MatrixLayout &a, const MatrixLayout &b,
                                                  const MatrixLayout &c, float alpha, bool accumulate) const;
   std::shared_ptr<MatrixWorkspace> makeWorkspace() const;
+  /// Memory of the worker, 64-byte aligned, until its next product; nullptr if there is none.
+  float *scratch(MatrixWorkspace &workspace, int64_t floats) const;
   /// False if the library reports a failure.
   bool run(const MatrixPrimitive &primitive, MatrixWorkspace &workspace, const void *a, const void *b, float *c) const;
 

@@ -325,10 +325,7 @@ FusedHead HeadFuser::run() {
     return give("there are no logits [batch, sequence, vocabulary]"), head_;
   wide_.assign(nn::shapeOf(logprobs_.getLogits()).begin(), nn::shapeOf(logprobs_.getLogits()).end());
   int64_t tokens = wide_[0] * wide_[1];
-  int64_t rows = options_.chunkRows ? options_.chunkRows : std::max<int64_t>(1, options_.chunkBytes / (4 * wide_[2]));
-  if (rows > rl::chunkParts)
-    rows -= rows % rl::chunkParts;
-  head_.chunkRows = std::min(rows, tokens);
+  head_.chunkRows = std::min(options_.chunkRows, tokens);
   if (!logprobs_.getRows() && head_.chunkRows == tokens)
     return give("the logits of all tokens are small"), head_;
   if (!findOperators() || !check(forward_) || !check(backward_))

@@ -3,13 +3,16 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include <array>
+
 namespace graft {
 
+/// Rows of a chunk to choose from, by the budget. Beyond the first nothing is won; below the last, products read the
+/// head's weights too often for the work that they do with them.
+constexpr std::array<int64_t, 5> chunkSizes = {512, 256, 160, 128, 64};
+
 struct HeadOptions {
-  /// Bytes that the logits of one chunk may have.
-  int64_t chunkBytes = int64_t(96) << 20;
-  /// Rows of a chunk whatever the bytes; 0: as many as fit. For tests.
-  int64_t chunkRows = 0;
+  int64_t chunkRows = chunkSizes.front(); ///< at most: there may be fewer tokens
 };
 
 /// What became of the head of a function.

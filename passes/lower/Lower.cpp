@@ -2,8 +2,10 @@
 // operators in program order.
 #include "passes/lower/Lower.h"
 
+#include "dialects/rt/RTOps.h"
 #include "passes/lower/Decompose.h"
 #include "passes/lower/EntryLowering.h"
+#include "passes/lower/InPlace.h"
 #include "passes/lower/KernelEmitter.h"
 #include "passes/lower/Products.h"
 #include "runtime/program/Hash.h"
@@ -305,6 +307,8 @@ LentMemory EntryLowering::lentMemory() {
 void EntryLowering::planOffsets() {
   std::vector<Lifetime> lifetimes;
   std::vector<schema::BufferT *> buffers;
+  llvm::DenseMap<uint32_t, int> lifetimeOf;
+  llvm::DenseMap<uint32_t, uint32_t> inPlace = findInPlace(entry_.entry(), program_, kernels_);
   llvm::DenseSet<uint32_t> bound; // inputs and outputs are the caller's to find: in the arena
   for (const auto *bindings : {&entry_.entry().inputs, &entry_.entry().outputs})
     for (const auto &binding : *bindings)
@@ -314,9 +318,13 @@ void EntryLowering::planOffsets() {
       continue;
     if (buffer->first == -2) // made, but never used
       buffer->first = buffer->last = 0;
-    lifetimes.push_back({buffer->size, buffer->first, buffer->last, !bound.contains(static_cast<uint32_t>(index))});
+    auto number = static_cast<uint32_t>(index);
+    lifetimeOf[number] = static_cast<int>(lifetimes.size());
+    lifetimes.push_back({buffer->size, buffer->first, buffer->last, !bound.contains(number)});
     buffers.push_back(buffer.get());
   }
+  for (auto [to, from] : inPlace)
+    lifetimes[static_cast<size_t>(lifetimeOf[to])].inPlaceOf = lifetimeOf[from];
   ArenaPlan plan = planArena(lifetimes, lentMemory());
   for (auto [buffer, offset, lent] : llvm::zip(buffers, plan.offsets, plan.lent)) {
     buffer->offset = offset;
@@ -360,12 +368,14 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
   // Equal row programs are one kernel: number the distinct ones, and let the calls, which count row programs, follow.
   std::map<std::string, uint32_t> numbers;
   std::vector<uint32_t> kernelOf;
-  for (const CompiledKernel &kernel : compiled.kernels) {
+  for (auto [kernel, rowProgram] : llvm::zip_equal(compiled.kernels, kernels.getOps<rt::RowProgramOp>())) {
     auto [it, isNew] = numbers.try_emplace(kernel.symbol, static_cast<uint32_t>(numbers.size()));
     kernelOf.push_back(it->second);
     if (isNew) {
       program.kernels.push_back(std::make_unique<schema::KernelT>());
       program.kernels.back()->symbol = kernel.symbol;
+      for (auto [read, written] : rowProgram.getInPlacePairs())
+        program.kernels.back()->in_place.emplace_back(read, written);
     }
   }
   for (const auto &entry : program.entries)

@@ -15,15 +15,15 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
   StepEstimate step;
   for (const auto &entry : program.entries) {
     int64_t times = entry->name == "accumulate" ? 1 : entry->name == "accumulate_more" ? microBatches - 1 : 0;
-    std::vector<int64_t> passes = mostPasses(*entry);
+    std::vector<double> passes = mostPasses(*entry);
     for (size_t i = 0; i < passes.size(); ++i) {
       const auto &instruction = entry->instructions[i];
-      double seconds = static_cast<double>(times * passes[i]) *
+      double seconds = static_cast<double>(times) * passes[i] *
                        rates.seconds(static_cast<double>(instruction->flops), static_cast<double>(instruction->bytes));
       step.seconds += seconds;
       step.againSeconds += instruction->phase == schema::Phase::Recompute ? seconds : 0;
-      step.flops += times * passes[i] * instruction->flops;
     }
+    step.flops += times * mostFlops(*entry);
   }
   // AdamW reads gradients, moments and weights, and writes moments and weights.
   // The optimizer: the norm reads gradients; AdamW reads them, reads and writes weights and both moments, writes

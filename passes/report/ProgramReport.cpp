@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
+#include <tuple>
 
 namespace graft::report {
 
@@ -15,10 +17,30 @@ int64_t aligned(int64_t bytes) {
   return (bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
 }
 
+/// When buffers are the only ones at their bytes: to their last use, or to the one before a kernel that writes another
+/// buffer in their place.
+class OwnedUntil {
+public:
+  explicit OwnedUntil(const schema::Program &program) {
+    for (uint32_t i = 0; program.buffers() && i < program.buffers()->size(); ++i)
+      if (const schema::Buffer &buffer = *program.buffers()->Get(i); isTransient(buffer.storage()))
+        begins_.insert({buffer.entry(), buffer.storage(), buffer.offset(), buffer.first()});
+  }
+  int operator()(const schema::Buffer &buffer) const {
+    bool takenOver = buffer.first() < buffer.last() && buffer.size() > 0 &&
+                     begins_.contains({buffer.entry(), buffer.storage(), buffer.offset(), buffer.last()});
+    return takenOver ? buffer.last() - 1 : buffer.last();
+  }
+
+private:
+  std::set<std::tuple<int, schema::Storage, int64_t, int>> begins_;
+};
+
 } // namespace
 
 std::vector<PeakMemory> peakMemory(const schema::Program &program) {
   std::vector<PeakMemory> out;
+  OwnedUntil ownedUntil(program);
   unsigned entries = program.entries() ? program.entries()->size() : 0;
   for (unsigned e = 0; e < entries; ++e) {
     const schema::Entry &entry = *program.entries()->Get(e);
@@ -34,7 +56,7 @@ std::vector<PeakMemory> peakMemory(const schema::Program &program) {
         continue;
       peak.live.push_back(i);
       change[static_cast<size_t>(buffer.first()) + 1] += aligned(buffer.size()); // -1 becomes 0
-      change[static_cast<size_t>(buffer.last()) + 2] -= aligned(buffer.size());
+      change[static_cast<size_t>(ownedUntil(buffer)) + 2] -= aligned(buffer.size());
     }
     int64_t bytes = 0;
     for (size_t t = 0; t < times; ++t)
@@ -44,7 +66,7 @@ std::vector<PeakMemory> peakMemory(const schema::Program &program) {
       }
     auto isLive = [&](uint32_t i) {
       const schema::Buffer &buffer = *program.buffers()->Get(i);
-      return buffer.first() <= peak.time && buffer.last() >= peak.time;
+      return buffer.first() <= peak.time && ownedUntil(buffer) >= peak.time;
     };
     for (uint32_t i = 0; program.buffers() && i < program.buffers()->size(); ++i)
       if (const schema::Buffer &buffer = *program.buffers()->Get(i);

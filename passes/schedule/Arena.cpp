@@ -54,9 +54,8 @@ private:
   std::vector<Tenant> tenants_; ///< by offset
 };
 
-} // namespace
-
-ArenaPlan planArena(const std::vector<Lifetime> &lifetimes, const LentMemory &lent) {
+/// Greedy by size, each lifetime by itself.
+ArenaPlan placeAll(const std::vector<Lifetime> &lifetimes, const LentMemory &lent) {
   std::vector<size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(),
@@ -83,6 +82,49 @@ ArenaPlan planArena(const std::vector<Lifetime> &lifetimes, const LentMemory &le
   }
   plan.lowerBound = peakOfLive(own);
   return plan;
+}
+
+/// Which lifetimes share their memory in place, each chain of them as one.
+struct Chains {
+  std::vector<Lifetime> whole;
+  std::vector<size_t> chainOf; ///< per lifetime
+
+  explicit Chains(const std::vector<Lifetime> &lifetimes) : chainOf(lifetimes.size()) {
+    std::vector<size_t> byTime(lifetimes.size());
+    std::iota(byTime.begin(), byTime.end(), 0);
+    std::ranges::stable_sort(byTime, {}, [&](size_t i) { return lifetimes[i].first; });
+    for (size_t i : byTime) {
+      const Lifetime &life = lifetimes[i];
+      if (life.inPlaceOf < 0) {
+        chainOf[i] = whole.size();
+        whole.push_back(life);
+        continue;
+      }
+      chainOf[i] = chainOf[static_cast<size_t>(life.inPlaceOf)];
+      Lifetime &chain = whole[chainOf[i]];
+      chain.last = life.last;
+      chain.lendable &= life.lendable;
+    }
+  }
+
+  ArenaPlan place(const LentMemory &lent) const {
+    ArenaPlan chains = placeAll(whole, lent), plan = chains;
+    plan.offsets.clear();
+    plan.lent.clear();
+    for (size_t chain : chainOf) {
+      plan.offsets.push_back(chains.offsets[chain]);
+      plan.lent.push_back(chains.lent[chain]);
+    }
+    return plan;
+  }
+};
+
+} // namespace
+
+ArenaPlan planArena(const std::vector<Lifetime> &lifetimes, const LentMemory &lent) {
+  // A chain lives longer than its parts, and may fit where they do worse than they do.
+  ArenaPlan apart = placeAll(lifetimes, lent), inPlace = Chains(lifetimes).place(lent);
+  return inPlace.bytes <= apart.bytes ? inPlace : apart;
 }
 
 } // namespace graft

@@ -12,6 +12,8 @@ struct Lifetime {
   int64_t size = 0;
   int first = 0, last = 0;
   bool lendable = false; ///< may lie in lent memory
+  int inPlaceOf = -1;    ///< index of a lifetime of the same size that ends when this one begins, and whose memory this
+                         ///< one may take over; each is taken over once at most
 };
 
 /// A block beside the arena that belongs to others, each of whom needs a part of it from some time on.
@@ -34,8 +36,8 @@ struct ArenaPlan {
 constexpr int64_t arenaAlignment = 64;
 
 /// Greedy by size: the largest buffer first, each at the lowest offset that is free for its whole life (the order that
-/// Pisarchyk and Lee 2020 found best for networks), in lent memory where it fits there. Deterministic; ties keep the
-/// given order.
+/// Pisarchyk and Lee 2020 found best for networks), in lent memory where it fits there. Lifetimes in place of each
+/// other are placed as one, unless the arena is smaller without. Deterministic; ties keep the given order.
 ArenaPlan planArena(const std::vector<Lifetime> &lifetimes, const LentMemory &lent = {});
 
 } // namespace graft

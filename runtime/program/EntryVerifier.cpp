@@ -151,7 +151,7 @@ private:
     uses_.clear();
     switch (instruction.operation_type()) {
     case schema::Operation::KernelCall:
-      verifyKernelCall(*instruction.operation_as_KernelCall());
+      verifyKernelCall(*instruction.operation_as_KernelCall(), time);
       break;
     case schema::Operation::Gemm:
       verifyGemm(*instruction.operation_as_Gemm());
@@ -185,7 +185,7 @@ private:
         written_[use.buffer] = true;
   }
 
-  void verifyKernelCall(const schema::KernelCall &call) {
+  void verifyKernelCall(const schema::KernelCall &call, int time) {
     if (call.kernel() >= sizeOf(program_.kernels()))
       return fault("calls kernel " + std::to_string(call.kernel()) + " of " +
                    std::to_string(sizeOf(program_.kernels())));
@@ -208,6 +208,27 @@ private:
               " bytes, the kernel's has " + std::to_string(kernel.extents()->Get(i)));
       addUse(operand);
     }
+    for (unsigned i = 0; i < sizeOf(kernel.in_place()); ++i)
+      noteInPlace(*kernel.in_place()->Get(i), time);
+  }
+
+  /// Notes that a buffer may lie where another lies that the call reads for the last time: both are used as a whole, by
+  /// one operand each, and the next pass of a loop does not read what this one overwrote.
+  void noteInPlace(const schema::OperandPair &pair, int time) {
+    if (pair.read() >= uses_.size() || pair.written() >= uses_.size())
+      return; // said of the kernel
+    const Use &read = uses_[pair.read()], &written = uses_[pair.written()];
+    if (read.buffer >= written_.size() || written.buffer >= written_.size())
+      return; // verifyUse() says so
+    auto isWhole = [&](const Use &use) {
+      auto uses = std::ranges::count(uses_, use.buffer, &Use::buffer);
+      return uses == 1 && use.offset == 0 && use.extent == buffer(use.buffer).size();
+    };
+    const Loop *loop = loopAt(time);
+    const schema::Buffer &from = buffer(read.buffer), &to = buffer(written.buffer);
+    if (isWhole(read) && isWhole(written) && from.size() == to.size() && from.last() == time && to.first() == time &&
+        (!loop || from.first() > loop->time))
+      inPlace_.insert({read.buffer, written.buffer});
   }
 
   void verifyGemm(const schema::Gemm &gemm) {
@@ -431,13 +452,15 @@ private:
     }
   }
 
-  // --- Lifetimes: a sweep over time with what is live ordered by offset; neighbours must not touch -------------------
+  // --- Lifetimes: a sweep over time with what is live ordered by offset; neighbours must not touch, but a kernel may
+  // write where an operand lies that dies there ---
 
   /// Bytes of a block that belong to someone for a while.
   struct Tenure {
     int64_t offset, size;
     int first, last;
     std::string_view name;
+    std::optional<unsigned> buffer = {}; ///< absent: a gradient
   };
 
   void verifyOverlap() {
@@ -445,7 +468,7 @@ private:
     for (unsigned i = 0; i < sizeOf(program_.buffers()); ++i)
       if (const schema::Buffer &b = buffer(i); isTransient(b.storage()) && b.entry() == index_ && b.size() > 0)
         (b.storage() == schema::Storage::Arena ? arena : lent)
-            .push_back({b.offset(), b.size(), b.first(), b.last(), b.name()->string_view()});
+            .push_back({b.offset(), b.size(), b.first(), b.last(), b.name()->string_view(), i});
     place_ = name_;
     verifyTenures(arena);
     if (lent.empty())
@@ -489,11 +512,19 @@ private:
     }
   }
 
+  bool isTakenOver(const Tenure &old, const Tenure &added) const {
+    return old.offset == added.offset && old.buffer && added.buffer && inPlace_.contains({*old.buffer, *added.buffer});
+  }
+
   void insertLive(std::map<int64_t, const Tenure *> &live, const Tenure &added) {
     auto after = live.lower_bound(added.offset);
     auto overlap = [&](const Tenure &other) {
       fault("buffers '" + escaped(added.name) + "' and '" + escaped(other.name) + "' overlap while both live");
     };
+    if (after != live.end() && isTakenOver(*after->second, added)) { // its neighbours are those of the other
+      after->second = &added;
+      return;
+    }
     if (after != live.end() && after->first < added.offset + added.size)
       return overlap(*after->second);
     if (after != live.begin()) {
@@ -508,11 +539,12 @@ private:
   const schema::Entry &entry_;
   int index_;
   FaultList &faults_;
-  std::vector<bool> written_;       // by buffer: some bytes were written so far
-  std::vector<Use> uses_;           // of the current instruction
-  std::vector<Loop> loops_;         // seen so far
-  bool lends_ = false;              // some buffer of this entry lies in the gradients' memory
-  std::map<unsigned, int> touched_; // gradient buffers: time of the first use
+  std::vector<bool> written_;                       // by buffer: some bytes were written so far
+  std::vector<Use> uses_;                           // of the current instruction
+  std::vector<Loop> loops_;                         // seen so far
+  bool lends_ = false;                              // some buffer of this entry lies in the gradients' memory
+  std::map<unsigned, int> touched_;                 // gradient buffers: time of the first use
+  std::set<std::pair<unsigned, unsigned>> inPlace_; // buffers: the second may lie where the first lies
   std::string name_, place_;
 };
 } // namespace

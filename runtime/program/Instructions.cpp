@@ -1,5 +1,7 @@
 #include "runtime/program/Instructions.h"
 
+#include <cmath>
+
 namespace graft {
 
 namespace {
@@ -67,25 +69,34 @@ std::string_view kindOf(const schema::Instruction &instruction) {
 }
 
 namespace {
-void setPasses(std::vector<int64_t> &passes, size_t loop, int64_t rows, int64_t chunk, int64_t body) {
-  std::fill_n(passes.begin() + static_cast<std::ptrdiff_t>(loop) + 1, body, (rows + chunk - 1) / chunk);
+void setPasses(std::vector<double> &passes, size_t loop, int64_t rows, int64_t chunk, int64_t body) {
+  std::fill_n(passes.begin() + static_cast<std::ptrdiff_t>(loop) + 1, body,
+              static_cast<double>(rows) / static_cast<double>(chunk));
 }
 } // namespace
 
-std::vector<int64_t> mostPasses(const schema::EntryT &entry) {
-  std::vector<int64_t> passes(entry.instructions.size(), 1);
+std::vector<double> mostPasses(const schema::EntryT &entry) {
+  std::vector<double> passes(entry.instructions.size(), 1);
   for (size_t i = 0; i < passes.size(); ++i)
     if (const schema::RowLoopT *loop = entry.instructions[i]->operation.AsRowLoop())
       setPasses(passes, i, loop->rows, loop->chunk, loop->body);
   return passes;
 }
 
-std::vector<int64_t> mostPasses(const schema::Entry &entry) {
-  std::vector<int64_t> passes(entry.instructions() ? entry.instructions()->size() : 0, 1);
+std::vector<double> mostPasses(const schema::Entry &entry) {
+  std::vector<double> passes(entry.instructions() ? entry.instructions()->size() : 0, 1);
   for (size_t i = 0; i < passes.size(); ++i)
     if (const auto *loop = entry.instructions()->Get(static_cast<unsigned>(i))->operation_as_RowLoop())
       setPasses(passes, i, loop->rows(), loop->chunk(), loop->body());
   return passes;
+}
+
+int64_t mostFlops(const schema::EntryT &entry) {
+  std::vector<double> passes = mostPasses(entry);
+  int64_t flops = 0;
+  for (size_t i = 0; i < passes.size(); ++i)
+    flops += std::llround(passes[i] * static_cast<double>(entry.instructions[i]->flops));
+  return flops;
 }
 
 } // namespace graft

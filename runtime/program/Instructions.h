@@ -16,9 +16,12 @@ void visitBuffers(const schema::Instruction &instruction,
 /// "kernel", "gemm", ...; the name of the function for a host call.
 std::string_view kindOf(const schema::Instruction &instruction);
 
-/// How often each instruction of the entry runs when every row is in the loss: the passes of the loop around it,
-/// else 1.
-std::vector<int64_t> mostPasses(const schema::EntryT &entry);
-std::vector<int64_t> mostPasses(const schema::Entry &entry);
+/// How often each instruction of the entry runs when every row is in the loss: the passes of the loop around it, of
+/// which the last counts by its rows; else 1.
+std::vector<double> mostPasses(const schema::EntryT &entry);
+std::vector<double> mostPasses(const schema::Entry &entry);
+
+/// Operations of one run in which every row is in the loss.
+int64_t mostFlops(const schema::EntryT &entry);
 
 } // namespace graft

@@ -232,6 +232,17 @@ bool isIdentifier(std::string_view symbol) {
          std::all_of(symbol.begin(), symbol.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
 }
 
+void verifyPair(const schema::OperandPair &pair, const schema::Kernel &kernel, const std::string &place,
+                FaultList &faults) {
+  auto has = [&](unsigned operand, schema::Access access) {
+    return operand < sizeOf(kernel.operands()) && kernel.operands()->Get(operand) == access;
+  };
+  if (!has(pair.read(), schema::Access::Read) || !has(pair.written(), schema::Access::Write))
+    faults.verify(place, "works in place on operands " + std::to_string(pair.read()) + " and " +
+                             std::to_string(pair.written()) +
+                             ", which are not one that is read and one that is written");
+}
+
 void verifyKernels(const schema::Program &program, FaultList &faults) {
   std::set<std::string_view> symbols;
   for (unsigned i = 0; i < sizeOf(program.kernels()); ++i) {
@@ -249,6 +260,8 @@ void verifyKernels(const schema::Program &program, FaultList &faults) {
                                std::to_string(sizeOf(kernel.operands())) + " operands");
     if (kernel.units() < 0)
       faults.verify(place, "has " + std::to_string(kernel.units()) + " work items");
+    for (unsigned j = 0; j < sizeOf(kernel.in_place()); ++j)
+      verifyPair(*kernel.in_place()->Get(j), kernel, place, faults);
   }
 }
 

@@ -112,7 +112,11 @@ def broken():
         yield f"shifted-{name}", batch(**{name: array("I64", [B, S - 1], 1)})
     for shape in ([], [B * S], [0, S], [B, 0], [B, S, 1]):
         yield f"ids-shape-{'x'.join(map(str, shape)) or 'scalar'}", batch(input_ids=array("I64", shape, 1))
-    yield "packed", pack({"input_ids": array("I64", [1, 12], 1), "segment_ids": array("I64", [1, 12], 1), "loss_mask": array("F32", [1, 12], 0.0)})
+    segments = {"dtype": array("F32", [1, 12], 1.0), "shape": array("I64", [12], 1), "rows": array("I64", [2, 6], 1), "negative": array("I64", [1, 12], -1),
+                "none": array("I64", [1, 12], 0), "gap": array("I64", [1, 12], [1] * 6 + [3] * 6), "torn": array("I64", [1, 12], [1, 2] * 6),
+                "huge": array("I64", [1, 12], [2**63 - 1] * 12)}
+    for name, ids in segments.items():
+        yield f"packed-{name}", pack({"input_ids": array("I64", [1, 12], 1), "segment_ids": ids, "loss_mask": array("F32", [1, 12], 0.0)})
     header = b'{"input_ids":{"dtype":"C64","shape":[2,6],"data_offsets":[0,96]}}'
     yield "complex-ids", struct.pack("<Q", len(header)) + header + b"\0" * 96
     yield "no-batch-at-all", pack({"weight": array("F32", [4], 1.0)})

@@ -281,6 +281,23 @@ def emit_tables(e):
             e.text(f"a22-{what}-{how}", table.target("name"), content)
 
 
+def emit_in_place(e):
+    """A12: kernels that say of operands they do not have, or do not only read and only write, that these may be one memory; and a program
+    whose buffers are one memory although its kernels cannot work in place."""
+    vectors = []
+    for i, kernel in enumerate(root(e.valid).items("kernels")):
+        at = kernel.target("in_place")
+        if not at:
+            continue
+        vectors.append((at, "I", 0))
+        if len(vectors) == 1:
+            read, written = struct.unpack_from("<II", e.valid, at + 4)
+            for name, pair in {"huge": (MASK & 0xFFFFFFFF, written), "beyond": (read, 1000), "turned": (written, read), "same": (read, read)}.items():
+                e.put(f"a12-in-place{i}-{name}", [(at + 4, "I", pair[0]), (at + 8, "I", pair[1])])
+    if vectors:
+        e.put("a12-in-place-none", vectors)
+
+
 def operand_places(e, instruction):
     """(name, position of the buffer index, of the byte offset or None) of every operand."""
     kind = KINDS[instruction.get("operation_type")]
@@ -392,7 +409,7 @@ def emit(folder, valid):
     with open(path, "rb") as file:
         e = Emitter(folder, file.read())
     os.makedirs(folder, exist_ok=True)
-    for family in (emit_bytes, emit_bomb, emit_header, emit_objects, emit_tables, emit_instructions, emit_alignment):
+    for family in (emit_bytes, emit_bomb, emit_header, emit_objects, emit_tables, emit_in_place, emit_instructions, emit_alignment):
         family(e)
     e.add("valid", e.file, "ok")
     e.add("valid-sealed-again", seal(e.valid), "ok")

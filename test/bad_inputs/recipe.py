@@ -150,7 +150,8 @@ BROKEN = {
     "schedule-unknown": GOOD + '[optimizer.schedule]\nkind = "exponential"\n',
     "device-unknown": GOOD + '[target]\ndevice = "tpu"\n',
     # not yet
-    "not-yet-bfloat16": GOOD + '[precision]\nparameters = "bfloat16"\n',
+    "precision-unknown": GOOD + '[precision]\nparameters = "float16"\n',
+    "state-unknown": with_key("optimizer", 'state = "4bit"'),
     "not-yet-tf32": GOOD + '[precision]\ncompute = "tf32"\n',
     "not-yet-adapter": GOOD + '[adapter]\nkind = "lora"\nrank = 16\ntargets = ["*.q_proj"]\n',
     "budget-0": GOOD + '[memory]\nbudget = "0GiB"\n',
@@ -178,6 +179,7 @@ LEGAL = {
     "underscored-integers": changed("tokens = 8", "tokens = 1_024"),
     "micro-batches-chosen": with_key("batch", 'micro_batches = "auto"'),
     "packed": with_key("batch", "packed = 64\nshare_prompts = false"),
+    "everything-narrow": GOOD + "[optimizer]\nstate = '8bit'\n[precision]\nparameters = 'bfloat16'\ncompute = 'bfloat16'\n",
     "a-budget": GOOD + '[memory]\nbudget = "6.5 GiB"\n',
     "defaults-spelled-out": GOOD + "share_prompts = true\n[mesh]\ndata = 1\ntensor = 1\n[precision]\nparameters = 'float32'\n[target]\ndevice = 'cpu'\n",
     "empty-tables": GOOD + "[optimizer]\n[optimizer.schedule]\n[model.names]\n[memory]\n",

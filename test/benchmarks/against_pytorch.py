@@ -23,7 +23,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 
-from sides import BUILD, QUIET, PyTorchSide, Trouble, end, say, tail
+from sides import BUILD, KERNELS, QUIET, PyTorchSide, Trouble, end, run_kernels, say, tail
 from works import WORKS, Variant
 
 VERSIONS = {"torch": "2.15.0", "transformers": "5.23.0"}
@@ -78,8 +78,9 @@ def measure(bench, name):
             for variant in variants:
                 sides.append(PyTorchSide(bench, name, variant, settings))
                 sides[-1].warm_up(bench.warmups)
+            bare = work.bare(bench) if work.bare else None
             for number in range(1, bench.rounds + 1):
-                for side in (*sides, graft):
+                for side in (*sides, graft, *([bare] if bare else [])):
                     side.turn()
                     last = side.turns[-1]
                     say(f"{name}: round {number}/{bench.rounds}: {side.name}: " + ", ".join(f"{seconds:.2f} s" for seconds in last.seconds)
@@ -90,12 +91,12 @@ def measure(bench, name):
                     say(f"{name}: the sides agree: " + ", ".join(f"{key} {graft.values[0][key]:.6g}" for key in work.agree[0]))
         finally:  # before the folder goes
             bench.end_children()
-    return result_of(work, name, graft, sides)
+    return result_of(work, name, graft, sides, bare)
 
 
-def result_of(work, name, graft, sides):
+def result_of(work, name, graft, sides, bare):
     """Turns that others disturbed do not count, as long as every side has enough quiet ones."""
-    quiet = all(sum(turn.others <= QUIET for turn in side.turns) >= ENOUGH for side in (*sides, graft))
+    quiet = all(sum(turn.others <= QUIET for turn in side.turns) >= ENOUGH for side in (*sides, graft, *([bare] if bare else [])))
 
     def part(side):
         seconds = [value for turn in side.turns if turn.others <= QUIET or not quiet for value in turn.seconds]
@@ -105,8 +106,12 @@ def result_of(work, name, graft, sides):
     best = min(variants, key=lambda variant: variants[variant]["median"])
     ours = part(graft)
     ratio = ours["median"] / variants[best]["median"]
-    return {"work": name, "ratio": ratio, "bar": work.bar, "holds": ratio <= work.bar, "quiet": quiet, "best": best, "graft": ours, "pytorch": variants,
-            "torch": sides[0].ready["torch"]}
+    limits = []
+    for limit in work.limits:
+        value = limit.of(graft, ours["median"], part(bare)["median"] if bare else None)
+        limits.append({"what": limit.what, "value": value, "bar": limit.bar, "holds": value <= limit.bar})
+    return {"work": name, "ratio": ratio, "bar": work.bar, "holds": ratio <= work.bar and all(limit["holds"] for limit in limits), "quiet": quiet,
+            "best": best, "graft": ours, "pytorch": variants, "limits": limits, "torch": sides[0].ready["torch"]}
 
 
 def measure_ceilings(bench):
@@ -120,11 +125,23 @@ def measure_ceilings(bench):
     return side.values[0]
 
 
+def machine_ceilings(bench):
+    """The most that instructions and memory do, in words; nothing where the program that measures them was not built."""
+    if not os.path.isfile(KERNELS):
+        return []
+    lines, _ = run_kernels(bench, "ceilings")
+    return [" ".join(line.split()[:-2]) for line in lines]
+
+
 def table(rows):
     """Columns as wide as their widest cell; the first is flush left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths))).rstrip())
+
+
+def verdict(holds):
+    return "holds" if holds else "MISSED"
 
 
 def show(result):
@@ -133,7 +150,9 @@ def show(result):
     for work in result["works"]:
         best, ours = work["pytorch"][work["best"]], work["graft"]
         rows.append((work["work"], f"{best['median']:.3f} s", f"{ours['median']:.3f} s", f"{work['ratio']:.3f}", f"{work['bar']:g}",
-                     "holds" if work["holds"] else "MISSED", f"{best['peak_mib']:.0f} MiB", f"{ours['peak_mib']:.0f} MiB"))
+                     verdict(work["ratio"] <= work["bar"]), f"{best['peak_mib']:.0f} MiB", f"{ours['peak_mib']:.0f} MiB"))
+        for limit in work["limits"]:
+            rows.append((f"  {limit['what']}", "", "", f"{limit['value']:.3f}", f"{limit['bar']:g}", verdict(limit["holds"]), "", ""))
         for name, part in [*work["pytorch"].items(), ("Graft", ours)]:
             title = f"{work['work']}: {name}" + (" (best)" if name == work["best"] else "")
             details.append((title, f"{part['median']:.3f} s", f"{part['min']:.3f}", f"{part['max']:.3f}", str(part["count"]),
@@ -144,6 +163,10 @@ def show(result):
     ceilings = result["ceilings"]
     print(f"\nceilings as PyTorch {result['torch']} reaches them with {result['threads']} threads: "
           f"{ceilings['matmul_gflops']:.0f} GFLOP/s in float32 products, {ceilings['triad_gb_per_s']:.1f} GB/s in a triad")
+    if result["machine"]:
+        print("the machine's own: " + "; ".join(result["machine"]))
+    else:
+        print("for the machine's own, build what measures them: ninja -C build kernel_benchmark")
 
 
 # ---- Set-up ----
@@ -264,7 +287,7 @@ def run(options):
     before = measure_ceilings(bench)
     works = [measure(bench, name) for name in dict.fromkeys(options.works or WORKS)]
     after = measure_ceilings(bench)
-    result = {"works": works, "ceilings": {name: max(before[name], after[name]) for name in before}, "torch": works[0]["torch"], "threads": bench.threads,
+    result = {"works": works, "machine": machine_ceilings(bench), "ceilings": {name: max(before[name], after[name]) for name in before}, "torch": works[0]["torch"], "threads": bench.threads,
               "rounds": bench.rounds}
     if options.json:
         print(json.dumps(result))

@@ -1,5 +1,6 @@
 // kernel_benchmark [THREADS [PART]]: GFLOP/s of the products of one SmolLM2 step (16 x 102 tokens) and of attention's
-// causal work, GB/s of AdamW, norm and copies. PART: `products`, `attention` or `streams` alone.
+// causal work, GB/s of AdamW, norm and copies. PART: `products`, `attention` or `streams` alone; or `head`, the three
+// products of a head of 2,048 tokens by 151,936 words, or `ceilings`, the most that this machine does.
 //
 // Best of a few repetitions. Machines are shared: compare only lines of one run.
 #include "kernels/Dispatch.h"
@@ -15,6 +16,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <immintrin.h>
 #include <string_view>
 #include <vector>
 
@@ -50,9 +52,19 @@ const Product products[] = {{"q, o forward (X W^T)", 1, 1632, 576, 576, false, t
                             {"head (X W^T)", 1, 395, 49152, 576, false, true, false},
                             {"head dX (G W)", 1, 395, 576, 49152, false, false, false},
                             {"head dW (G^T X)", 1, 49152, 576, 395, true, false, false},
+                            {"head, 64 rows (X W^T)", 1, 64, 49152, 576, false, true, false},
+                            {"head, 160 rows (X W^T)", 1, 160, 49152, 576, false, true, false},
+                            {"head, 256 rows (X W^T)", 1, 256, 49152, 576, false, true, false},
+                            {"GPT-2 up dX (G W^T)", 1, 256, 768, 3072, false, true, false},
+                            {"GPT-2 down dX (G W^T)", 1, 256, 3072, 768, false, true, false},
                             {"scores (Q K^T)", 144, 102, 102, 64, false, true, false},
                             {"attention (P V)", 144, 102, 64, 102, false, false, false},
                             {"attention dV (P^T G)", 144, 102, 64, 102, true, false, false}};
+
+// All tokens at once: no head does with less.
+const Product headProducts[] = {{"logits (X W^T)", 1, 2048, 151936, 1024, false, true, false},
+                                {"dX (G W)", 1, 2048, 1024, 151936, false, false, false},
+                                {"dW (G^T X)", 1, 151936, 1024, 2048, true, false, false}};
 
 void measure(const Product &p, WorkerPool &pool, std::shared_ptr<const MatrixLibrary> library) {
   GemmShape shape{{p.batch}, p.m, p.n, p.k, {}, {}, {}, 1, p.accumulate};
@@ -184,6 +196,58 @@ void measureStreams(WorkerPool &pool) {
   stream("transpose, 8 B", pool, transpose.units(), 8.0 * 1536 * 1632,
          [&](int64_t begin, int64_t end) { transpose.run(p.data(), g.data(), begin, end); });
 }
+// --- What the machine can do -----------------------------------------------------------------------------------------
+
+constexpr int chains = 12; // independent, so that none waits for itself
+constexpr int64_t rounds = 20'000'000;
+
+#define GRAFT_CEILING(NAME, TARGET, VECTOR, ZERO, STEP, SUM)                                                           \
+  __attribute__((target(TARGET), noinline)) float NAME() {                                                             \
+    VECTOR sums[chains], a = ZERO;                                                                                     \
+    for (VECTOR &sum : sums)                                                                                           \
+      sum = a;                                                                                                         \
+    for (int64_t i = 0; i < rounds; ++i)                                                                               \
+      _Pragma("clang loop unroll(full)") for (VECTOR &sum : sums) {                                                    \
+        sum = STEP;                                                                                                    \
+        asm volatile("" : "+v"(sum));                                                                                  \
+      }                                                                                                                \
+    float total = 0;                                                                                                   \
+    for (VECTOR &sum : sums)                                                                                           \
+      total += SUM;                                                                                                    \
+    return total;                                                                                                      \
+  }
+GRAFT_CEILING(fma512, "avx512f", __m512, _mm512_set1_ps(0), _mm512_fmadd_ps(sum, a, a), sum[0])
+GRAFT_CEILING(fma256, "avx2,fma", __m256, _mm256_set1_ps(0), _mm256_fmadd_ps(sum, a, a), sum[0])
+GRAFT_CEILING(dot512, "avx512f,avx512bf16", __m512, _mm512_set1_ps(0),
+              _mm512_dpbf16_ps(sum, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(a)), sum[0])
+#undef GRAFT_CEILING
+
+void measureRate(const char *name, WorkerPool &pool, float (*loop)(), int operations) {
+  double seconds = 0;
+  pool.drive([&] {
+    seconds = bestSeconds([&] {
+      pool.parallel([&](int) {
+        volatile float sum = loop();
+        (void)sum;
+      });
+    });
+  });
+  double done = double(rounds) * chains * operations * pool.workers();
+  std::printf("%-24s %7.1f GFLOP/s %9.3f ms\n", name, done / seconds / 1e9, seconds * 1e3);
+}
+
+void measureCeilings(WorkerPool &pool) {
+  bool wide = __builtin_cpu_supports("avx512f");
+  measureRate("float32 FMA", pool, wide ? fma512 : fma256, wide ? 32 : 16);
+  if (__builtin_cpu_supports("avx512bf16"))
+    measureRate("bfloat16 dot products", pool, dot512, 64);
+  const int64_t count = 64 << 20;
+  std::vector<float> x(count, 1), y(count, 2), z(count);
+  stream("triad z = x + 2 y, 12 B", pool, count, 12.0 * count, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      z[static_cast<size_t>(i)] = x[static_cast<size_t>(i)] + 2 * y[static_cast<size_t>(i)];
+  });
+}
 } // namespace
 
 int main(int argc, char **argv) {
@@ -204,4 +268,9 @@ int main(int argc, char **argv) {
       measure(c, pool);
   if (part.empty() || part == "streams")
     measureStreams(pool);
+  for (const Product &product : headProducts)
+    if (part == "head")
+      measure(product, pool, opened);
+  if (part == "ceilings")
+    measureCeilings(pool);
 }

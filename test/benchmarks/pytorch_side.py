@@ -118,12 +118,31 @@ def gpt2():
     return GPT2LMHeadModel(GPT2Config(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="sdpa")).eval()
 
 
-def write_gpt2_weights(path):
-    from safetensors.torch import save_file
-    torch.manual_seed(0)
+def gpt2_weights():
     state = gpt2().state_dict()
     state.pop("lm_head.weight")  # tied to the embedding
-    save_file({name: values.contiguous() for name, values in state.items()}, path)
+    return state
+
+
+def random_batch(rows, width, words):
+    """Every token is in the loss but the first of each row."""
+    mask = torch.ones(rows, width, dtype=torch.bool)
+    mask[:, 0] = False
+    return {"input_ids": torch.randint(0, words, (rows, width)), "loss_mask": mask}
+
+
+# What both sides read of a work, by the names that works.py knows.
+DATA = {"gpt2": gpt2_weights,
+        "gpt2-batch": lambda: random_batch(4, 64, 50257),
+        "head": lambda: {"hidden": torch.randn(1, 2049, 1024), "head.weight": torch.randn(151936, 1024) * 0.02},
+        "head-batch": lambda: random_batch(1, 2049, 151936),
+        "logprobs-batch": lambda: random_batch(8, 256, 49152)}
+
+
+def write_data(name, path):
+    from safetensors.torch import save_file
+    torch.manual_seed(0)
+    save_file({tensor: values.contiguous() for tensor, values in DATA[name]().items()}, path)
 
 
 def gpt2_step(settings, options):
@@ -147,13 +166,69 @@ def gpt2_step(settings, options):
     return step
 
 
-# By the names that against_pytorch.py knows: (settings, options of the variant) -> a function that takes one step.
-WORKS = {"ceilings": ceilings, "smollm2-step": smollm2_step, "smollm2-packed": smollm2_step, "gpt2-step": gpt2_step}
+def head(settings, options):
+    """Linear, log-softmax, mean negative log-likelihood, and their gradients, of all positions but the last."""
+    from safetensors.torch import load_file
+    weights, ids = load_file(settings["weights"]), load_file(settings["batch"])["input_ids"]
+    hidden = weights["hidden"][0, :-1].clone().requires_grad_()
+    weight, labels = weights["head.weight"].requires_grad_(), ids[0, 1:]
+
+    def loss_of(hidden, weight):
+        return F.cross_entropy(hidden @ weight.T, labels)
+
+    if options["compile"]:
+        loss_of = torch.compile(loss_of)
+
+    def step():
+        hidden.grad = weight.grad = None
+        loss = loss_of(hidden, weight)
+        loss.backward()
+        return {"loss": loss, "gradients": (hidden.grad, weight.grad)}
+
+    def values(result):
+        norm = torch.stack([gradient.double().norm() for gradient in result["gradients"]]).norm()
+        return {"loss": result["loss"].item(), "grad_norm": norm.item()}
+    return step, values
+
+
+def logprobs(settings, options):
+    """Log-probs of every token but the first of each row."""
+    from safetensors.torch import load_file
+    model = pretrained(settings["model"])
+    ids = load_file(settings["batch"])["input_ids"]
+    forward = torch.compile(model) if options["compile"] else model
+
+    def step():
+        with torch.no_grad():
+            logits = forward(input_ids=ids, use_cache=False).logits[:, :-1]
+            return torch.log_softmax(logits, -1).gather(-1, ids[:, 1:, None])
+    return step, lambda result: {"mean_logprob": result.double().mean().item()}
+
+
+def adamw_alone(settings, options):
+    """The fused optimizer on random gradients, after clipping where that is asked for."""
+    parameters = [torch.nn.Parameter(values) for values in gpt2_weights().values()]
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    optimizer = torch.optim.AdamW(parameters, lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"],
+                                  weight_decay=settings["weight_decay"], fused=True)
+
+    def step():
+        if settings["clip"]:
+            torch.nn.utils.clip_grad_norm_(parameters, settings["clip"])
+        optimizer.step()
+    return step, lambda result: {"parameters": sum(parameter.numel() for parameter in parameters)}
+
+
+# By the names that against_pytorch.py knows: (settings, options of the variant) -> a function that takes one step; it returns the values that the
+# sides compare, or what a second function, which is not timed, makes them of.
+WORKS = {"ceilings": ceilings, "smollm2-step": smollm2_step, "smollm2-packed": smollm2_step, "gpt2-step": gpt2_step, "head": head,
+         "logprobs": logprobs, "adamw": adamw_alone, "adamw-clipped": adamw_alone}
 
 
 def main():
-    if len(sys.argv) == 3 and sys.argv[1] == "--gpt2-weights":
-        return write_gpt2_weights(sys.argv[2])
+    if len(sys.argv) == 4 and sys.argv[1] == "--write":
+        return write_data(sys.argv[2], sys.argv[3])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -164,13 +239,15 @@ def main():
     torch.set_num_threads(order["threads"])
     torch.set_flush_denormal(True)
     torch.manual_seed(0)
-    step = WORKS[order["work"]](order["settings"], order["options"])
+    made = WORKS[order["work"]](order["settings"], order["options"])
+    step, values_of = made if isinstance(made, tuple) else (made, lambda result: result)
     answer(ready=True, torch=torch.__version__)
     for _ in sys.stdin:
         gc.collect()
         start = time.perf_counter()
-        values = step()
-        answer(seconds=time.perf_counter() - start, values=values, peak_mib=peak_mib())
+        result = step()
+        seconds = time.perf_counter() - start
+        answer(seconds=seconds, values=values_of(result), peak_mib=peak_mib())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The two sides of a comparison, PyTorch and Graft, each a process that takes its turns, and how they are watched."""
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -8,9 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, "build")
+KERNELS = os.path.join(BUILD, "test", "bin", "kernel_benchmark")
 # malloc keeps what was freed, or every step pays again for the pages of its activations; and it asks for huge pages, as Graft does.
 TUNABLES = f"glibc.malloc.mmap_threshold={1 << 34}:glibc.malloc.trim_threshold={1 << 34}:glibc.malloc.top_pad={1 << 30}:glibc.malloc.hugetlb=1"
 QUIET = 0.05  # share of the CPUs that others may take in a turn that counts
@@ -132,25 +135,26 @@ class PyTorchSide:
         self.turns.append(self.step("taking a step"))
 
 
-class GraftTrain:
-    """`graft train` on a recipe and rollouts. A turn is a run of its own; its first step, which touches all memory for the first time, does
-    not count."""
+class Graft:
+    """A program that is compiled once; each turn is a run of the command line."""
 
-    def __init__(self, bench, folder, recipe, rollouts):
+    def __init__(self, bench, folder, recipe):
         self.bench, self.name, self.turns, self.values, self.peak_mib = bench, "Graft", [], [], 0.0
-        self.folder, self.rollouts, self.program = folder, rollouts, os.path.join(folder, "program.graft")
-        self.log = os.path.join(bench.logs, "graft.log")
+        self.folder, self.program = folder, os.path.join(folder, "program.graft")
+        self.log, self.output = os.path.join(bench.logs, "graft.log"), os.path.join(folder, "output.json")
         path = os.path.join(folder, "recipe.toml")
         with open(path, "w") as file:
             file.write(recipe)
         say("Graft: compiling")
-        self.run("compile", path, "-o", self.program, "--quiet")
+        self.run("compile", path, "-o", self.program, "--quiet", "--json")
+        self.plan = self.answer()
 
     def run(self, *arguments):
         """Runs graft to its end; returns what it used of the machine."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "OMP_", "GOMP_", "KMP_"))}
-        with open(self.log, "w") as log:
-            process = subprocess.Popen([self.bench.graft, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+        environment["GRAFT_THREADS"] = str(self.bench.threads)
+        with open(self.log, "w") as log, open(self.output, "w") as output:
+            process = subprocess.Popen([self.bench.graft, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=environment,
                                        start_new_session=True)
         self.bench.children.append(process)
         _, status, usage = os.wait4(process.pid, 0)
@@ -161,19 +165,75 @@ class GraftTrain:
                           f"The whole output is in {os.path.relpath(self.log)}")
         return usage
 
+    def answer(self):
+        with open(self.output) as file:
+            return json.loads(file.read())
+
     def turn(self):
-        out = os.path.join(self.folder, "run")
-        steps = self.bench.steps + 1
         watch = Watch()
-        usage = self.run("train", self.program, "--rollouts", self.rollouts, "--steps", str(steps), "--out", out,
-                         "--threads", str(self.bench.threads), "--quiet")
+        usage, seconds = self.measured()
         others = watch.share(usage.ru_utime + usage.ru_stime)
         self.peak_mib = max(self.peak_mib, usage.ru_maxrss / 1024)
+        self.turns.append(Turn(seconds, others))
+        time.sleep(SETTLE)
+
+
+class GraftTrain(Graft):
+    """`graft train` on a recipe and rollouts. The first step of each run, which touches all memory for the first time, does not count."""
+
+    def __init__(self, bench, folder, recipe, rollouts):
+        super().__init__(bench, folder, recipe)
+        self.rollouts = rollouts
+
+    def measured(self):
+        out = os.path.join(self.folder, "run")
+        steps = self.bench.steps + 1
+        usage = self.run("train", self.program, "--rollouts", self.rollouts, "--steps", str(steps), "--out", out, "--quiet")
         with open(os.path.join(out, "metrics.jsonl")) as file:
             lines = [json.loads(line) for line in file]
         shutil.rmtree(out)  # at once: a checkpoint that is gone needs not be written to the disk while PyTorch measures
         if len(lines) != steps:
             raise Trouble(f"graft train wrote {len(lines)} lines of metrics for {steps} steps", "This is a defect: please report it")
         self.values = self.values or lines
-        self.turns.append(Turn([line["seconds"] for line in lines[1:]], others))
+        return usage, [line["seconds"] for line in lines[1:]]
+
+
+class GraftRun(Graft):
+    """`graft run` of one entry on a batch, again and again; `values(answer, file of results)` says what it computed."""
+
+    def __init__(self, bench, folder, recipe, batch, entry, values):
+        super().__init__(bench, folder, recipe)
+        self.batch, self.entry, self.values_of = batch, entry, values
+
+    def measured(self):
+        out = os.path.join(self.folder, "out.safetensors")
+        usage = self.run("run", self.program, "--entry", self.entry, "--batch", self.batch, "--out", out, "--repeat", str(self.bench.steps),
+                         "--quiet", "--json")
+        answer = self.answer()
+        self.values = self.values or [self.values_of(self, answer, out)]
+        return usage, answer["seconds"]
+
+
+class Bare:
+    """The arithmetic that a work cannot avoid, by Graft's routines alone: a part of kernel_benchmark, which prints milliseconds for each
+    product."""
+
+    def __init__(self, bench, part):
+        self.bench, self.part, self.name, self.turns, self.peak_mib = bench, part, "bare products", [], 0.0
+
+    def turn(self):
+        watch = Watch()
+        lines, usage = run_kernels(self.bench, self.part)
+        self.turns.append(Turn([sum(float(line.split()[-2]) for line in lines) / 1e3], watch.share(usage.ru_utime + usage.ru_stime)))
         time.sleep(SETTLE)
+
+
+def run_kernels(bench, part):
+    """The lines that kernel_benchmark prints of a part, and what it used of the machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([KERNELS, str(bench.threads), part], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise Trouble(f"kernel_benchmark ended with exit code {done.returncode}: {done.stderr[-300:]}", "Build it anew: ninja -C build kernel_benchmark")
+    used = SimpleNamespace(ru_utime=after.ru_utime - before.ru_utime, ru_stime=after.ru_stime - before.ru_stime)
+    return done.stdout.splitlines()[1:], used

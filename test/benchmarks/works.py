@@ -2,7 +2,9 @@
 
 A new work is an entry of WORKS here and a function of the same name in WORKS of pytorch_side.py.
 """
+import array
 import json
+import math
 import os
 import random
 import statistics
@@ -10,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sides import ROOT, GraftTrain, Trouble, say
+from sides import KERNELS, ROOT, Bare, GraftRun, GraftTrain, Trouble, say
 
 EXAMPLE = os.path.join(ROOT, "examples", "smollm2")
 
@@ -24,9 +26,18 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Something else that is promised: `of(Graft's side, its median, the median of the bare arithmetic)` is at most `bar`."""
+    what: str
+    bar: float
+    of: Callable
+
+
+@dataclass(frozen=True)
 class Work:
     """`need(model folder)` fails if a file is missing. `prepare(bench, folder)` returns Graft's side and the settings for PyTorch's. `agree`
-    lists, for each of the first steps, by how much the two sides' values may differ: name -> (absolute, relative)."""
+    lists, for each of the first steps, by how much the two sides' values may differ: name -> (absolute, relative). `bare(bench)` is the
+    arithmetic alone, as a side that takes turns, too."""
     what: str
     bar: float
     gib: float  # memory that each side takes, roughly
@@ -34,6 +45,8 @@ class Work:
     need: Callable
     prepare: Callable
     agree: tuple[dict, ...]
+    limits: tuple[Limit, ...] = ()
+    bare: Callable | None = None
 
 
 GRPO = {"lr": 1e-6, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "clip_grad_norm": 1.0, "clip_low": 0.2, "clip_high": 0.2}
@@ -124,14 +137,19 @@ def need_gpt2(model):
         raise Trouble(f"there is no {os.path.relpath(GPT2_GRAPH)}", "It is part of the repository: git status tells what became of it")
 
 
-def prepare_gpt2_step(bench, folder):
-    """Random weights, written once by PyTorch's side; four rows of random tokens, all but the first of each in the loss."""
-    weights, rollouts = os.path.join(folder, "model.safetensors"), os.path.join(folder, "rollouts.jsonl")
-    say("gpt2-step: writing random weights")
-    made = subprocess.run([bench.python, os.path.join(ROOT, "test", "benchmarks", "pytorch_side.py"), "--gpt2-weights", weights],
-                          capture_output=True, text=True)
+def write_data(bench, name, path):
+    """Random weights or batches that both sides read, written by PyTorch's side."""
+    say(f"{name}: writing {os.path.basename(path)}")
+    made = subprocess.run([bench.python, os.path.join(ROOT, "test", "benchmarks", "pytorch_side.py"), "--write", name, path], capture_output=True,
+                          text=True, check=False)
     if made.returncode:
-        raise Trouble(f"PyTorch could not write weights: {made.stderr.strip()[-300:]}", "--python must have torch, transformers and safetensors")
+        raise Trouble(f"PyTorch could not write {name}: {made.stderr.strip()[-300:]}", "--python must have torch, transformers and safetensors")
+
+
+def prepare_gpt2_step(bench, folder):
+    """Random weights; four rows of random tokens, all but the first of each in the loss."""
+    weights, rollouts = os.path.join(folder, "model.safetensors"), os.path.join(folder, "rollouts.jsonl")
+    write_data(bench, "gpt2", weights)
     draw = random.Random(0)
     with open(rollouts, "w") as file:
         for _ in range(GPT2["sequences"]):
@@ -140,6 +158,77 @@ def prepare_gpt2_step(bench, folder):
     recipe = GPT2_RECIPE.format(graph=json.dumps(GPT2_GRAPH), weights=json.dumps(weights), **GPT2)
     return GraftTrain(bench, folder, recipe, rollouts), {"weights": weights, "rollouts": rollouts, **GPT2}
 
+
+def prepare_adamw(bench, folder, clip=0):
+    """The optimizer on the gradients of one GPT-2 step, again and again."""
+    weights, batch = os.path.join(folder, "model.safetensors"), os.path.join(folder, "batch.safetensors")
+    write_data(bench, "gpt2", weights)
+    write_data(bench, "gpt2-batch", batch)
+    recipe = GPT2_RECIPE.format(graph=json.dumps(GPT2_GRAPH), weights=json.dumps(weights), **GPT2).replace("clip_grad_norm = 0", f"clip_grad_norm = {clip}")
+    graft = GraftRun(bench, folder, recipe, batch, "apply", lambda side, answer, out: {"parameters": side.plan["trained_parameters"]})
+    return graft, {**GPT2, "clip": clip}
+
+
+HEAD_GRAPH = os.path.join(ROOT, "test", "benchmarks", "graphs", "head.mlir")
+HEAD = {"tokens": 2048, "width": 1024, "words": 151936}
+HEAD_EXTRA = 0.1  # GiB beyond the gradients
+HEAD_RECIPE = """[model]
+graph = {graph}
+weights = {weights}
+[objective]
+preset = "sft"
+[batch]
+sequences = 1
+tokens = 2049
+[memory]
+budget = "{budget}B"
+"""
+
+
+def need_head(model):
+    if not os.path.isfile(KERNELS):
+        raise Trouble(f"there is no {os.path.relpath(KERNELS)}, which measures the bare products", "Build it: ninja -C build kernel_benchmark")
+
+
+def prepare_head(bench, folder):
+    """The budget leaves 0.1 GiB beside weights, gradients and the two moments, which this work does not use."""
+    weights, batch = os.path.join(folder, "model.safetensors"), os.path.join(folder, "batch.safetensors")
+    write_data(bench, "head", weights)
+    write_data(bench, "head-batch", batch)
+    parameters = 4 * HEAD["width"] * (HEAD["words"] + HEAD["tokens"] + 1)
+    recipe = HEAD_RECIPE.format(graph=json.dumps(HEAD_GRAPH), weights=json.dumps(weights), budget=int(4 * parameters + HEAD_EXTRA * 2**30))
+    graft = GraftRun(bench, folder, recipe, batch, "accumulate", lambda side, answer, out: {"loss": answer["loss"], "grad_norm": answer["grad_norm"]})
+    return graft, {"weights": weights, "batch": batch}
+
+
+LOGPROBS_RECIPE = """[model]
+graph = {graph}
+weights = {weights}
+[objective]
+preset = "sft"
+[batch]
+sequences = 8
+tokens = 256
+"""
+
+
+def mean_logprob(side, answer, out):
+    """Of a file with one float32 tensor; the first of each row is that of no prediction, and 0."""
+    with open(out, "rb") as file:
+        data = file.read()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    values = array.array("f", data[begin:])
+    return {"mean_logprob": math.fsum(values) / (8 * 255)}
+
+
+def prepare_logprobs(bench, folder):
+    batch, weights = os.path.join(folder, "batch.safetensors"), os.path.join(bench.model, "model.safetensors")
+    write_data(bench, "logprobs-batch", batch)
+    recipe = LOGPROBS_RECIPE.format(graph=json.dumps(os.path.join(EXAMPLE, "model.onnx")), weights=json.dumps(weights))
+    return GraftRun(bench, folder, recipe, batch, "logprobs", mean_logprob), {"model": bench.model, "batch": batch}
+
+
+EAGER_AND_COMPILED = (Variant("eager", {"compile": False}), Variant("compiled", {"compile": True}, compiles=True))
 
 SMOLLM2_STEP = Work(
     what="one GRPO step of SmolLM2-135M on 16 padded completions, float32",
@@ -161,8 +250,43 @@ WORKS = {
         what="one training step of GPT-2 124M with random weights, 4 x 64 tokens, float32",
         bar=0.52,
         gib=4,
-        variants=(Variant("eager", {"compile": False}), Variant("compiled", {"compile": True}, compiles=True)),
+        variants=EAGER_AND_COMPILED,
         need=need_gpt2,
         prepare=prepare_gpt2_step,
         agree=({"tokens": (0, 0), "loss": (2e-5, 0)}, {"tokens": (0, 0), "loss": (2e-4, 0)})),
+    "head": Work(
+        what="a head alone, 2,048 tokens by 151,936 words, forward and backward, float32",
+        bar=0.47,
+        gib=4,
+        variants=EAGER_AND_COMPILED,
+        need=need_head,
+        prepare=prepare_head,
+        agree=({"loss": (0, 1e-5), "grad_norm": (0, 1e-4)},),
+        limits=(Limit("GiB beyond the gradients", HEAD_EXTRA, lambda graft, own, bare: graft.plan["arena_bytes"] / 2**30),
+                Limit("of the bare products' seconds", 1.06, lambda graft, own, bare: own / bare)),
+        bare=lambda bench: Bare(bench, "head")),
+    "logprobs": Work(
+        what="log-probs of SmolLM2-135M, 8 x 256 tokens, float32",
+        bar=0.46,
+        gib=3,
+        variants=EAGER_AND_COMPILED,
+        need=need_smollm2,
+        prepare=prepare_logprobs,
+        agree=({"mean_logprob": (0, 1e-5)},)),
+    "adamw": Work(
+        what="AdamW on 124M parameters in the shapes of GPT-2",
+        bar=1.03,
+        gib=2,
+        variants=(Variant("fused", {}),),
+        need=need_gpt2,
+        prepare=prepare_adamw,
+        agree=({"parameters": (0, 0)},)),
+    "adamw-clipped": Work(
+        what="clipping by the global norm and AdamW on 124M parameters in the shapes of GPT-2",
+        bar=0.78,
+        gib=2,
+        variants=(Variant("fused", {}),),
+        need=need_gpt2,
+        prepare=lambda bench, folder: prepare_adamw(bench, folder, clip=1.0),
+        agree=({"parameters": (0, 0)},)),
 }

@@ -164,6 +164,20 @@ TEST(Gemm, OneAndTwoWorkersGiveTheSameBits) {
   }
 }
 
+// Tests few rows against large turned weights, in whole blocks of columns and in what is left of them.
+TEST(Gemm, TurnsFewRowsInsteadOfTheWeights) {
+  auto library = openLibrary();
+  if (!library)
+    GTEST_SKIP() << "oneDNN is not installed";
+  for (int64_t n : {66048, 66001})
+    for (Layout padded : {Layout::RowMajor, Layout::Padded}) {
+      Problem problem({{}, 19, n, 64, padded, Layout::Transposed, padded, false, 0.5f});
+      std::vector<float> got = problem.run(library, 2);
+      expectClose(got, problem.reference(), 1e-5);
+      EXPECT_EQ(got, problem.run(library, 1));
+    }
+}
+
 // Tests that a batch stride of 0 repeats one matrix: grouped heads.
 TEST(Gemm, RepeatsAMatrixWithoutCopies) {
   Problem problem({{2, 3}, 40, 24, 16, Layout::RowMajor, Layout::Transposed, Layout::RowMajor, false, 1});

@@ -229,7 +229,7 @@ Result<int> Explainer::instructions() {
     std::vector<std::vector<std::string>> rows = {{"  #", "kind", "category", "FLOPs", "bytes", "from"}};
     std::map<std::string, std::pair<int64_t, std::pair<double, double>>> sums;
     Json lines = Json::array();
-    std::vector<int64_t> passes = mostPasses(one);
+    std::vector<double> passes = mostPasses(one);
     for (unsigned i = 0; i < instructionCount(one); ++i) {
       const schema::Instruction &instruction = *one.instructions()->Get(i);
       std::string kind = escaped(kindOf(instruction)), category = textOf(instruction.category());
@@ -243,8 +243,8 @@ Result<int> Explainer::instructions() {
                        {"origin", textOf(instruction.origin())}});
       auto &[count, cost] = sums[category];
       ++count;
-      cost.first += static_cast<double>(passes[i] * instruction.flops());
-      cost.second += static_cast<double>(passes[i] * instruction.bytes());
+      cost.first += passes[i] * static_cast<double>(instruction.flops());
+      cost.second += passes[i] * static_cast<double>(instruction.bytes());
     }
     std::vector<std::vector<std::string>> totals = {{"  category, all passes", "instructions", "FLOPs", "bytes"}};
     Json categories = Json::object();

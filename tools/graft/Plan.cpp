@@ -55,13 +55,14 @@ std::string bytesOf(int64_t bytes) {
 }
 
 int printSweep(const std::vector<BudgetPoint> &points, const Shell &shell) {
-  std::vector<std::vector<std::string>> rows = {
-      {"budget", "needs", "arena", "micro-batches", "GFLOP", "seconds (estimate)", "computed again"}};
+  std::vector<std::vector<std::string>> rows = {{"budget", "needs", "arena", "micro-batches", "logits at a time",
+                                                 "GFLOP", "seconds (estimate)", "computed again"}};
   Json lines = Json::array();
   for (const BudgetPoint &point : points) {
     rows.push_back({bytesOf(point.budget),
                     point.fits ? bytesOf(point.deviceBytes) : "does not fit, least " + bytesOf(point.deviceBytes),
                     bytesOf(point.arenaBytes), std::to_string(point.microBatches),
+                    point.chunkTokens ? std::to_string(point.chunkTokens) + " tokens" : "",
                     format("%.1f", static_cast<double>(point.flops) / 1e9), secondsText(point.seconds),
                     format("%.1f %%", 100 * point.againSeconds / point.seconds)});
     lines.push_back({{"budget", point.budget},
@@ -69,6 +70,7 @@ int printSweep(const std::vector<BudgetPoint> &points, const Shell &shell) {
                      {"device_bytes", point.deviceBytes},
                      {"arena_bytes", point.arenaBytes},
                      {"micro_batches", point.microBatches},
+                     {"chunk_tokens", point.chunkTokens},
                      {"flops", point.flops},
                      {"seconds", point.seconds},
                      {"seconds_computed_again", point.againSeconds}});

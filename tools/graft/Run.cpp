@@ -1,10 +1,11 @@
-// `graft run P.graft --entry E --batch B --weights W --out O`: one entry point, once.
+// `graft run P.graft --entry E --batch B --weights W --out O`: one entry point, once, or again and again to be timed.
 #include "runtime/exec/StepRunner.h"
 #include "runtime/io/Safetensors.h"
 #include "tools/graft/Command.h"
 #include "tools/graft/Interpret.h"
 #include "tools/graft/Weights.h"
 
+#include <chrono>
 #include <cmath>
 
 namespace graft::cli {
@@ -14,6 +15,7 @@ namespace {
 struct RunFlags {
   std::string program, entry = "accumulate", batch, weights, out;
   bool gradients = false, interpret = false;
+  int repeat = 0;
 };
 
 /// Named results, written when all are known; large ones are read at the end, one at a time.
@@ -35,6 +37,7 @@ public:
     numbers_[name] = value;
     add(name, {}, std::vector<float>{static_cast<float>(value)});
   }
+  void setSeconds(std::vector<double> seconds) { seconds_ = std::move(seconds); }
   Status write(const std::string &path) {
     GRAFT_ASSIGN_OR_RETURN(SafetensorsWriter writer, SafetensorsWriter::create(path, tensors_));
     std::vector<float> values;
@@ -55,6 +58,10 @@ public:
       json[name] = value;
       text += format("%-24s %.8g\n", name.c_str(), value);
     }
+    for (double seconds : seconds_)
+      text += format("%-24s %.4f\n", "seconds", seconds);
+    if (!seconds_.empty())
+      json["seconds"] = seconds_;
     json["out"] = path;
     shell.print(text + "wrote " + path);
     shell.print(json);
@@ -64,6 +71,7 @@ private:
   std::vector<TensorDeclaration> tensors_;
   std::map<std::string, Source> sources_;
   std::map<std::string, double> numbers_;
+  std::vector<double> seconds_;
 };
 
 double squares(std::span<const float> values) {
@@ -103,7 +111,8 @@ Status addGradients(Session &session, const RunFlags &flags, Results &results) {
   return Status::ok();
 }
 
-/// `step` is accumulate and apply, with the first step's learning rate; it also gives the new weights.
+/// `step` is accumulate and apply, with the first step's learning rate; it also gives the new weights. So is `apply`
+/// the first time.
 Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, const RunFlags &flags, Results &results) {
   Batch &batch = loaded.batch;
   if (flags.entry == "logprobs") {
@@ -133,11 +142,13 @@ Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, co
   for (const auto &[name, value] : step.metrics)
     results.addNumber("metric." + name, value);
   GRAFT_RETURN_IF_ERROR(addGradients(session, flags, results));
-  if (flags.entry != "step")
+  if (flags.entry == "accumulate")
     return Status::ok();
   double rate = scheduledLearningRate(*session.program().root().optimizer(), 1, 1);
   GRAFT_ASSIGN_OR_RETURN(ApplyReport applied, session.apply(rate, 1));
   results.addNumber("clip_factor", applied.clipFactor);
+  if (flags.entry == "apply")
+    return Status::ok();
   for (const ParameterInfo &parameter : session.parameters())
     if (parameter.trained)
       results.add("parameter." + parameter.name, parameter.shape,
@@ -147,9 +158,31 @@ Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, co
   return Status::ok();
 }
 
+/// Runs the entry again, as often as asked for; the seconds that each run took. Later runs are those of a training
+/// loop: all memory was touched before.
+Result<std::vector<double>> timed(Session &session, StepRunner &runner, Batch &batch, const RunFlags &flags) {
+  using Clock = std::chrono::steady_clock;
+  double rate =
+      session.program().root().optimizer() ? scheduledLearningRate(*session.program().root().optimizer(), 1, 1) : 0;
+  auto once = [&](int step) -> Status {
+    if (flags.entry == "logprobs")
+      return runner.logprobs(batch).takeStatus();
+    if (flags.entry != "apply")
+      GRAFT_RETURN_IF_ERROR(runner.accumulate(batch).takeStatus());
+    return flags.entry == "accumulate" ? Status::ok() : session.apply(rate, step).takeStatus();
+  };
+  std::vector<double> seconds;
+  for (int i = 0; i < flags.repeat; ++i) {
+    auto start = Clock::now();
+    GRAFT_RETURN_IF_ERROR(once(i + 2));
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  return seconds;
+}
+
 Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program, Weights weights) {
   Session::Options options;
-  options.training = flags.entry == "accumulate" || flags.entry == "step";
+  options.training = flags.entry == "accumulate" || flags.entry == "step" || flags.entry == "apply";
   GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, Session::open(std::move(program), options));
   for (const std::string &notice : session->notices())
     shell.say("note: " + notice);
@@ -163,14 +196,16 @@ Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program,
   GRAFT_RETURN_IF_ERROR(runCompiled(*session, runner, loaded, flags, results)
                             .at(escaped(flags.program, 400) + ", " + escaped(flags.batch, 400)));
   GRAFT_RETURN_IF_ERROR(results.write(flags.out));
+  GRAFT_ASSIGN_OR_RETURN(std::vector<double> seconds, timed(*session, runner, loaded.batch, flags));
+  results.setSeconds(std::move(seconds));
   results.print(shell, flags.out);
   return 0;
 }
 
 Result<int> interpreted(const RunFlags &flags, const Shell &shell, const Recipe &recipe, Weights weights) {
-  if (flags.entry == "step")
-    return Status::error(Code::Usage, "the reference interpreter has no optimizer", "--entry",
-                         "use --entry accumulate");
+  if (flags.entry == "step" || flags.entry == "apply" || flags.repeat > 0)
+    return Status::error(Code::Usage, "the reference interpreter has no optimizer and is not timed", "--interpret",
+                         "use --entry accumulate without --repeat");
   GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Interpreted> reference, Interpreted::build(recipe));
   BatchOptions options;
   options.used = reference->inputs();
@@ -209,10 +244,12 @@ Result<int> interpreted(const RunFlags &flags, const Shell &shell, const Recipe 
 }
 
 Result<int> runEntry(const RunFlags &flags, const Shell &shell) {
-  const char *entries[] = {"logprobs", "accumulate", "step", "advantages"};
+  const char *entries[] = {"logprobs", "accumulate", "step", "apply", "advantages"};
   if (std::ranges::find(entries, flags.entry) == std::end(entries))
     return Status::error(Code::Usage, "there is no entry '" + escaped(flags.entry) + "'", "--entry",
-                         "entries are logprobs, accumulate, step, advantages");
+                         "entries are logprobs, accumulate, step, apply, advantages");
+  if (flags.entry == "advantages" && flags.repeat > 0)
+    return Status::error(Code::Usage, "advantages are not timed", "--repeat");
   GRAFT_ASSIGN_OR_RETURN(Program program, Program::open(flags.program));
   GRAFT_ASSIGN_OR_RETURN(Recipe recipe, recipeOf(program, flags.program));
   GRAFT_ASSIGN_OR_RETURN(Weights weights, Weights::open(recipe, flags.weights));
@@ -227,7 +264,11 @@ void addRun(CLI::App &app, Shell &shell) {
   CLI::App *command = app.add_subcommand("run", "Run one entry point of a program once");
   auto flags = std::make_shared<RunFlags>();
   command->add_option("PROGRAM", flags->program, "Program file")->required();
-  command->add_option("--entry", flags->entry, "logprobs, accumulate, step (accumulate and apply), advantages");
+  command->add_option(
+      "--entry", flags->entry,
+      "logprobs, accumulate, step (accumulate and apply), apply (step, but only the optimizer runs again), advantages");
+  command->add_option("--repeat", flags->repeat, "Run it so many times more and say how many seconds each run took")
+      ->check(CLI::Range(1, 1000000));
   command->add_option("--batch", flags->batch, "Batch (safetensors)")->required();
   command->add_option("--weights", flags->weights, "Checkpoint; default: the recipe's");
   command->add_option("--out", flags->out, "Results (safetensors)")->required();

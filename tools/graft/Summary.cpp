@@ -30,10 +30,11 @@ PlanSummary PlanSummary::of(const schema::ProgramT &program) {
   for (const auto &object : program.objects)
     summary.objectBytes += static_cast<int64_t>(object->bytes.size());
   for (const auto &entry : program.entries) {
-    EntrySummary line{entry->name, static_cast<int64_t>(entry->instructions.size()), 0, entry->arena_bytes};
-    std::vector<int64_t> passes = mostPasses(*entry);
-    for (size_t i = 0; i < passes.size(); ++i)
-      line.flops += passes[i] * entry->instructions[i]->flops;
+    EntrySummary line{entry->name, static_cast<int64_t>(entry->instructions.size()), mostFlops(*entry),
+                      entry->arena_bytes, 0};
+    for (const auto &instruction : entry->instructions)
+      if (const schema::RowLoopT *loop = instruction->operation.AsRowLoop())
+        line.chunkTokens = loop->chunk;
     summary.entries.push_back(line);
   }
   return summary;
@@ -52,10 +53,11 @@ std::string PlanSummary::text() const {
                                 row("working copies", workingBytes, "parameters in bfloat16, for products"),
                                 row("arena", arenaBytes, "everything else, at fixed offsets"),
                                 row("constants", constantBytes, "")});
-  std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "GFLOP", "arena"}};
+  std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "GFLOP", "arena", "logits at a time"}};
   for (const EntrySummary &entry : entries)
     rows.push_back({entry.name, std::to_string(entry.instructions), format("%.2f", entry.flops / 1e9),
-                    bytesText(static_cast<double>(entry.arenaBytes))});
+                    bytesText(static_cast<double>(entry.arenaBytes)),
+                    entry.chunkTokens ? format("%lld tokens", static_cast<long long>(entry.chunkTokens)) : ""});
   return text + "\n" + tableText(rows) +
          format("\n%lld kernels (%lld distinct, %s of code)\n", static_cast<long long>(kernels),
                 static_cast<long long>(distinctKernels), bytesText(static_cast<double>(objectBytes)).c_str());
@@ -67,7 +69,8 @@ Json PlanSummary::json() const {
     lines.push_back({{"name", entry.name},
                      {"instructions", entry.instructions},
                      {"flops", entry.flops},
-                     {"arena_bytes", entry.arenaBytes}});
+                     {"arena_bytes", entry.arenaBytes},
+                     {"chunk_tokens", entry.chunkTokens}});
   return {{"parameters", parameters},
           {"trained_parameters", trainedParameters},
           {"tensors", tensors},

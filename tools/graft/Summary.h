@@ -10,6 +10,7 @@ namespace graft::cli {
 struct EntrySummary {
   std::string name;
   int64_t instructions = 0, flops = 0, arenaBytes = 0;
+  int64_t chunkTokens = 0; ///< whose logits are computed at a time; 0: there is no loop
 };
 
 struct PlanSummary {

@@ -2,6 +2,7 @@
 #include "dialects/nn/Build.h"
 #include "dialects/reference/Interpreter.h"
 #include "dialects/rl/RLDialect.h"
+#include "dialects/rt/RTOps.h"
 #include "passes/codegen/Passes.h"
 #include "passes/lower/Lower.h"
 #include "runtime/exec/Session.h"
@@ -340,6 +341,56 @@ const Case cases[] = {
      R"((%x: tensor<4xf32> {rl.name = "x"}) -> (tensor<4xf32> {rl.name = "y"}, tensor<2xf32> {rl.name = "z"}))", R"(%a = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32> %b = arith.addf %a, %x : tensor<4xf32> %c = arith.constant dense<5.0> : tensor<2xf32> return %b, %c : tensor<4xf32>, tensor<2xf32>)",
      0},
 };
+
+class InPlace : public Compiled {
+protected:
+  /// The arena of a function from x [64, 256] to y, of the same shape.
+  int64_t arenaOf(const std::string &body) {
+    std::string type = "tensor<64x256xf32>";
+    std::string text = "func.func @f(%x: " + type + " {rl.name = \"x\"}) -> (" + type + " {rl.name = \"y\"}) {\n" +
+                       body + "\nreturn %y : " + type + "\n}";
+    OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, &context);
+    schema::ProgramT program;
+    OwningOpRef<ModuleOp> kernels = ModuleOp::create(UnknownLoc::get(&context));
+    auto function = *module->getOps<func::FuncOp>().begin();
+    EXPECT_TRUE(succeeded(prepareEntry(function)) && succeeded(lowerEntry(function, program, *kernels)));
+    return program.arena_bytes;
+  }
+  static constexpr int64_t array = 64 * 256 * 4;
+};
+
+// Tests that a chain of kernels and products needs two arrays: kernels write where they read.
+TEST_F(InPlace, KernelsTakeTheMemoryOfTheirOperand) {
+  EXPECT_EQ(arenaOf(R"(%w = arith.constant dense<0.5> : tensor<256x256xf32>
+    %a = nn.contract "ik,kj->ij" %x, %w : tensor<64x256xf32>, tensor<256x256xf32> -> tensor<64x256xf32>
+    %b = nn.softmax %a axis = 1 : tensor<64x256xf32> -> tensor<64x256xf32>
+    %y = nn.contract "ik,kj->ij" %b, %w : tensor<64x256xf32>, tensor<256x256xf32> -> tensor<64x256xf32>)"),
+            2 * array);
+}
+
+// Tests that an operand that a later kernel reads is kept.
+TEST_F(InPlace, OperandsThatAreReadAgainStay) {
+  EXPECT_EQ(arenaOf(R"(%w = arith.constant dense<0.5> : tensor<256x256xf32>
+    %a = nn.contract "ik,kj->ij" %x, %w : tensor<64x256xf32>, tensor<256x256xf32> -> tensor<64x256xf32>
+    %b = nn.softmax %a axis = 1 : tensor<64x256xf32> -> tensor<64x256xf32>
+    %c = nn.contract "ik,kj->ij" %b, %w : tensor<64x256xf32>, tensor<256x256xf32> -> tensor<64x256xf32>
+    %y = arith.addf %a, %c : tensor<64x256xf32>)"),
+            3 * array);
+}
+
+// Tests that a row program does not write, in an earlier sweep, what a later one reads.
+TEST_F(InPlace, OperandsOfALaterSweepStay) {
+  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(R"(
+    rt.row_program @f rows [4] columns 8 (%a: !rt.access<f32, [8], 1>, %e: !rt.access<f32, [8], 1>, %d: !rt.access<f32, [8], 1>,
+        %turned: !rt.access<f32, [16], 1>, %sum: !rt.access<f32, [8], 1, accumulate>) {
+      rt.sweep (%x = %a : !rt.access<f32, [8], 1>) writes (%e : !rt.access<f32, [8], 1>) { rt.yield %x : f32 }
+      rt.sweep (%x = %a : !rt.access<f32, [8], 1>) writes (%d : !rt.access<f32, [8], 1>, %turned : !rt.access<f32, [16], 1>,
+          %sum : !rt.access<f32, [8], 1, accumulate>) { rt.yield %x, %x, %x : f32, f32, f32 }
+    })",
+                                                             &context);
+  auto program = *module->getOps<rt::RowProgramOp>().begin();
+  EXPECT_EQ(program.getInPlacePairs(), (SmallVector<std::pair<unsigned, unsigned>>{{0, 2}}));
+}
 
 INSTANTIATE_TEST_SUITE_P(Functions, Compiled, testing::ValuesIn(cases),
                          [](const auto &info) { return std::string(info.param.name); });

@@ -7,6 +7,10 @@
 namespace graft {
 namespace {
 
+bool takesOver(const std::vector<Lifetime> &lifetimes, size_t later, size_t earlier, const ArenaPlan &plan) {
+  return lifetimes[later].inPlaceOf == static_cast<int>(earlier) && plan.offsets[later] == plan.offsets[earlier];
+}
+
 void expectNoOverlap(const std::vector<Lifetime> &lifetimes, const ArenaPlan &plan) {
   for (size_t a = 0; a < lifetimes.size(); ++a) {
     EXPECT_EQ(plan.offsets[a] % arenaAlignment, 0);
@@ -14,7 +18,8 @@ void expectNoOverlap(const std::vector<Lifetime> &lifetimes, const ArenaPlan &pl
     for (size_t b = 0; b < a; ++b)
       if (lifetimes[a].first <= lifetimes[b].last && lifetimes[b].first <= lifetimes[a].last)
         EXPECT_TRUE(plan.offsets[a] + lifetimes[a].size <= plan.offsets[b] ||
-                    plan.offsets[b] + lifetimes[b].size <= plan.offsets[a])
+                    plan.offsets[b] + lifetimes[b].size <= plan.offsets[a] || takesOver(lifetimes, a, b, plan) ||
+                    takesOver(lifetimes, b, a, plan))
             << a << " and " << b;
   }
 }
@@ -29,6 +34,41 @@ TEST(Arena, ReusesMemoryOfDeadBuffers) {
 TEST(Arena, KeepsBuffersThatMeetInOneInstructionApart) {
   ArenaPlan plan = planArena({{64, 0, 3}, {64, 3, 4}});
   EXPECT_NE(plan.offsets[0], plan.offsets[1]);
+}
+
+TEST(Arena, TakesOverTheMemoryOfAnOperand) {
+  ArenaPlan plan = planArena({{64, 0, 3}, {64, 3, 4, false, 0}, {64, 4, 6, false, 1}});
+  EXPECT_EQ(plan.bytes, 64);
+  EXPECT_EQ(plan.lowerBound, 64);
+}
+
+TEST(Arena, StaysApartWhereAChainLivesTooLongToBeLent) {
+  std::vector<Lifetime> lifetimes = {{128, 0, 3, true}, {128, 3, 9, true, 0}};
+  LentMemory lent{256, {{0, 128, 5}, {128, 128, 20}}};
+  EXPECT_EQ(planArena(lifetimes, lent).bytes, 0); // the second part is free for all of it
+  lent.owners[1].from = 8;
+  lifetimes[1].last = 7;
+  lifetimes.push_back({128, 0, 7, true});
+  EXPECT_EQ(planArena(lifetimes, lent).bytes, 128); // as a chain or apart
+}
+
+TEST(Arena, RandomChainsNeverOverlap) {
+  std::mt19937 random(5);
+  std::vector<Lifetime> lifetimes;
+  for (int i = 0; i < 300; ++i) {
+    int first = static_cast<int>(random() % 100), last = first + static_cast<int>(random() % 20);
+    lifetimes.push_back({static_cast<int64_t>(random() % 5000), first, last});
+    for (int links = static_cast<int>(random() % 3); links > 0; --links) {
+      first = lifetimes.back().last;
+      last = first + 1 + static_cast<int>(random() % 20);
+      lifetimes.push_back({lifetimes.back().size, first, last, false, static_cast<int>(lifetimes.size()) - 1});
+    }
+  }
+  ArenaPlan plan = planArena(lifetimes);
+  expectNoOverlap(lifetimes, plan);
+  for (Lifetime &life : lifetimes)
+    life.inPlaceOf = -1;
+  EXPECT_LT(plan.bytes, planArena(lifetimes).bytes);
 }
 
 TEST(Arena, NothingNeedsNothing) {

@@ -517,6 +517,77 @@ TEST(LentVerifier, AcceptsWhatEndsInTime) {
             verdict([](ProgramT &p) { buffer(p, 1, "d").size = 64; })); // it may lie where 'embed' comes at 6
 }
 
+/// The kernel at 2 of `accumulate` writes d where y lies, which it reads for the last time. What reuses the bytes of y
+/// otherwise goes where d was.
+void runInPlace(ProgramT &p) {
+  p.kernels[0]->in_place.emplace_back(0, 2);
+  buffer(p, 1, "d").offset = buffer(p, 1, "y").offset;
+  buffer(p, 1, "dh").offset = 512;
+}
+
+class InPlaceVerifier : public testing::TestWithParam<Fault> {};
+TEST_P(InPlaceVerifier, Rejects) {
+  auto breakIt = [](ProgramT &p) {
+    runInPlace(p);
+    GetParam().breakIt(p);
+  };
+  EXPECT_THAT(verdict(breakIt), HasSubstr(GetParam().says));
+}
+
+const Fault inPlaceFaults[] = {
+    {"KernelCannot", [](ProgramT &p) { p.kernels[0]->in_place.clear(); }, "buffers 'd' and 'y' overlap"},
+    {"OtherOperand", [](ProgramT &p) { p.kernels[0]->in_place[0] = {1, 2}; }, "buffers 'd' and 'y' overlap"},
+    {"WrittenTwice", [](ProgramT &p) { p.kernels[0]->in_place[0] = {2, 2}; },
+     "works in place on operands 2 and 2, which are not"},
+    {"ReadOnly", [](ProgramT &p) { p.kernels[0]->in_place[0] = {0, 1}; },
+     "works in place on operands 0 and 1, which are not"},
+    {"NoOperand", [](ProgramT &p) { p.kernels[0]->in_place[0] = {0, ~0u}; },
+     "works in place on operands 0 and 4294967295, which are not"},
+    {"ReadAgain", [](ProgramT &p) { buffer(p, 1, "y").last = 3; }, "overlap while both live"},
+    {"Shifted", [](ProgramT &p) { buffer(p, 1, "d").offset += 64; }, "overlap while both live"},
+    {"Longer", [](ProgramT &p) { buffer(p, 1, "y").size += 4; }, "buffers 'd' and 'y' overlap"},
+    {"ReadTwice", [](ProgramT &p) { setBuffer(kernel(p).operands[1], kernel(p).operands[0].buffer()); },
+     "buffers 'd' and 'y' overlap"},
+    {"ByTwo",
+     [](ProgramT &p) {
+       buffer(p, 1, "loss").offset = buffer(p, 1, "y").offset;
+       buffer(p, 1, "loss").first = 2;
+     },
+     "overlap while both live"}};
+INSTANTIATE_TEST_SUITE_P(Kernel, InPlaceVerifier, testing::ValuesIn(inPlaceFaults), caseName);
+
+TEST(InPlaceVerifier, AcceptsWhatDiesWhereTheOtherIsBorn) {
+  EXPECT_EQ(verdict(runInPlace), "ok");
+}
+
+/// In place of the loop's scatter: a kernel that overwrites `name`.
+std::string overwrittenInALoop(const std::string &name) {
+  auto change = [&](ProgramT &p) {
+    ProgramT sample = test::sampleProgram();
+    p.objects = std::move(sample.objects);
+    const BufferT &old = buffer(p, 0, name);
+    Operand read(number(p, 0, name), Access::Read, 0, old.size);
+    Operand written(static_cast<uint32_t>(p.buffers.size()), Access::Write, 0, old.size);
+    p.buffers.push_back(std::make_unique<BufferT>(old));
+    p.buffers.back()->name = "made";
+    p.buffers.back()->first = p.buffers.back()->last = 4;
+    p.kernels.push_back(std::make_unique<KernelT>());
+    p.kernels[0]->symbol = "negate";
+    p.kernels[0]->operands = {Access::Read, Access::Write};
+    p.kernels[0]->extents = {old.size, old.size};
+    p.kernels[0]->in_place.emplace_back(0, 1);
+    KernelCallT call;
+    call.operands = {read, written};
+    operation(p, 0, 4).Set(std::move(call));
+  };
+  return verdict(change, test::loopProgram());
+}
+
+TEST(InPlaceVerifier, RejectsWhatTheNextPassReads) {
+  EXPECT_EQ(overwrittenInALoop("chunk"), "ok");
+  EXPECT_THAT(overwrittenInALoop("x"), HasSubstr("buffers 'made' and 'x' overlap"));
+}
+
 TEST(Verifier, PartsOfAPackedRow) {
   auto cut = [](int64_t parts, ChunkSize size) {
     return [=](ProgramT &p) {
