@@ -1,5 +1,5 @@
-// LLVM's half of code generation: from a module of the LLVM dialect to an object file, and from object files to a
-// shared object.
+// LLVM's half of code generation: from a module of the LLVM dialect to an object file or to PTX, and from object files
+// to a shared object.
 #pragma once
 
 #include "mlir/IR/BuiltinOps.h"
@@ -14,6 +14,13 @@ namespace graft {
 /// the C type KernelFunction calls it. Thread-safe for modules of different contexts. Refuses objects with undefined
 /// symbols.
 Result<std::string> compileToObject(mlir::ModuleOp module, llvm::StringRef cpu);
+
+/// Translates `module` to PTX text for sm_80 and later; every function defined in it becomes a kernel. Thread-safe for
+/// modules of different contexts. Refuses code that would call functions from elsewhere.
+Result<std::string> compileToPtx(mlir::ModuleOp module);
+
+/// One PTX module of several; no symbol may be in two of them.
+std::string joinPtx(llvm::ArrayRef<std::string> modules);
 
 /// Links the objects in order, without any library. One link at a time per process (lld has global state); callers may
 /// be on any thread. The bytes depend on nothing but the objects.
