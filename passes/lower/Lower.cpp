@@ -2,6 +2,7 @@
 // operators in program order.
 #include "passes/lower/Lower.h"
 
+#include "passes/codegen/Ptxas.h"
 #include "passes/lower/Decompose.h"
 #include "passes/lower/EntryLowering.h"
 #include "passes/lower/KernelEmitter.h"
@@ -352,6 +353,33 @@ LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, Modul
   return EntryLowering(function, program, kernels, adds).run();
 }
 
+static void addObject(schema::ProgramT &program, std::string_view target, const std::string &bytes) {
+  auto object = std::make_unique<schema::ObjectT>();
+  object->target = std::string(target);
+  object->bytes.assign(bytes.begin(), bytes.end());
+  object->digest = hash64(object->bytes.data(), object->bytes.size());
+  program.objects.push_back(std::move(object));
+}
+
+/// PTX, and a cubin for each architecture where there is an assembler.
+static Status addCudaObjects(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {
+  GRAFT_ASSIGN_OR_RETURN(CompiledPtx compiled, compileRowProgramsToPtx(kernels, options));
+  std::map<std::string, CudaLaunch> launches;
+  for (const CompiledKernel &kernel : compiled.kernels)
+    launches.emplace(kernel.symbol, kernel.launch);
+  for (const auto &kernel : program.kernels) {
+    kernel->block_threads = launches.at(kernel->symbol).blockThreads;
+    kernel->block_units = launches.at(kernel->symbol).blockUnits;
+  }
+  if (std::optional<std::string> ptxas = findPtxas())
+    for (const std::string &architecture : options.cuda) {
+      GRAFT_ASSIGN_OR_RETURN(std::string cubin, assemblePtx(*ptxas, compiled.text, architecture));
+      addObject(program, architecture, cubin);
+    }
+  addObject(program, "ptx", compiled.text);
+  return Status::ok();
+}
+
 Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {
   GRAFT_ASSIGN_OR_RETURN(CompiledKernels compiled, compileRowPrograms(kernels, options));
   // Equal row programs are one kernel: number the distinct ones, and let the calls, which count row programs, follow.
@@ -380,12 +408,8 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
       }
   if (compiled.object.empty())
     return Status::ok();
-  auto object = std::make_unique<schema::ObjectT>();
-  object->target = std::string(name(options.level));
-  object->bytes.assign(compiled.object.begin(), compiled.object.end());
-  object->digest = hash64(object->bytes.data(), object->bytes.size());
-  program.objects.push_back(std::move(object));
-  return Status::ok();
+  addObject(program, name(options.level), compiled.object);
+  return options.cuda.empty() ? Status::ok() : addCudaObjects(kernels, program, options);
 }
 
 void layOutParameters(schema::ProgramT &program) {

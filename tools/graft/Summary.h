@@ -17,6 +17,7 @@ struct PlanSummary {
   int64_t parameterBytes = 0, gradientBytes = 0, stateBytes = 0 /* both moments */, arenaBytes = 0, constantBytes = 0;
   int64_t kernels = 0, distinctKernels = 0, objectBytes = 0;
   std::vector<EntrySummary> entries;
+  std::vector<std::pair<std::string, int64_t>> objects; ///< target, bytes
 
   static PlanSummary of(const schema::ProgramT &program);
   std::string text() const;
