@@ -27,7 +27,7 @@ Result<CpuLevel> hostCpuLevel();
 struct CodegenOptions {
   CpuLevel level = CpuLevel::X86_64_V3; ///< what the code may use; see hostCpuLevel()
   unsigned threads = 2;                 ///< how many parts are compiled at a time; does not change the bytes
-  std::vector<std::string> cuda;        ///< architectures for which a program also gets CUDA code; see Ptxas.h
+  std::vector<std::string> cuda = {};   ///< architectures for which a program also gets CUDA code; see Ptxas.h
   bool verifyPasses = false;            ///< run MLIR's verifier after every pass: for tests, costs about 10 %
 };
 

@@ -73,19 +73,12 @@ void addEntry(llvm::Function &body) {
   builder.CreateRetVoid();
 }
 
-/// Gives every function its entry and tells it what it may use.
-void addEntries(llvm::Module &module, llvm::StringRef cpu) {
-  llvm::SmallVector<llvm::Function *> bodies;
-  for (llvm::Function &function : module)
-    if (!function.isDeclaration())
-      bodies.push_back(&function);
-  for (llvm::Function *body : bodies)
-    addEntry(*body);
-  for (llvm::Function &function : module)
-    if (cpu == "x86-64-v4") { // explicit vectors of 512 bits stay in registers of 512 bits
-      function.addFnAttr("prefer-vector-width", "512");
-      function.addFnAttr("min-legal-vector-width", "512");
-    }
+/// Explicit vectors of 512 bits stay in registers of 512 bits.
+void allowWideVectors(llvm::Module &module) {
+  for (llvm::Function &function : module) {
+    function.addFnAttr("prefer-vector-width", "512");
+    function.addFnAttr("min-legal-vector-width", "512");
+  }
 }
 
 void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
@@ -172,13 +165,24 @@ Result<std::string> generate(llvm::Module &module, llvm::TargetMachine &machine,
 
 } // namespace
 
+void addEntries(llvm::Module &module) {
+  llvm::SmallVector<llvm::Function *> bodies;
+  for (llvm::Function &function : module)
+    if (!function.isDeclaration())
+      bodies.push_back(&function);
+  for (llvm::Function *body : bodies)
+    addEntry(*body);
+}
+
 Result<std::string> compileToObject(mlir::ModuleOp module, llvm::StringRef cpu) {
   std::unique_ptr<llvm::TargetMachine> machine = makeMachine({"x86_64-unknown-linux-gnu", "", cpu});
   if (!machine)
     return Status::error(Code::Internal, "LLVM has no x86-64 target");
   llvm::LLVMContext context;
   GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<llvm::Module> translated, translate(module, context, *machine));
-  addEntries(*translated, cpu);
+  addEntries(*translated);
+  if (cpu == "x86-64-v4")
+    allowWideVectors(*translated);
   GRAFT_ASSIGN_OR_RETURN(std::string object, generate(*translated, *machine, llvm::CodeGenFileType::ObjectFile));
   GRAFT_RETURN_IF_ERROR(checkSelfContained(object));
   return object;
