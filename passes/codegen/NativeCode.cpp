@@ -131,7 +131,7 @@ Status checkPtxSelfContained(llvm::StringRef ptx) {
     size_t at = ptx.find(".extern .func");
     if (at == llvm::StringRef::npos)
       return refuseCalls(std::move(missing));
-    ptx = ptx.drop_front(at + sizeof ".extern .func");
+    ptx = ptx.drop_front(at + sizeof ".extern .func").ltrim();
     if (ptx.starts_with("("))
       ptx = ptx.drop_until([](char c) { return c == ')'; }).drop_front().ltrim();
     missing.push_back(ptx.take_until([](char c) { return c == '(' || llvm::isSpace(c); }).str());
