@@ -271,7 +271,7 @@ Status checkKernel(const CudaDriver &driver, const Kernel &kernel, void *onGpu, 
   GRAFT_ASSIGN_OR_RETURN(double seconds, secondsOf(driver, [&] { return device.launch(device.fullGrid()); }));
   bool good = worst[0] <= 1 && worst[1] <= 1 && sameBits;
   double speed = static_cast<double>(kernel.bytes) / seconds;
-  std::printf("%s %-20s error %5.2f odd %5.2f of the tolerance%s  %8.1f us %7.1f GB/s, %3.0f %% of a copy\n",
+  std::printf("%s %-20s error %6.2g odd %6.2g of the tolerance%s  %8.1f us %7.1f GB/s, %3.0f %% of a copy\n",
               good ? "ok  " : "FAIL", kernel.table->symbol()->c_str(), worst[0], worst[1],
               sameBits ? "" : ", other bits with three blocks", seconds * 1e6, speed / 1e9, 100 * speed / copy);
   return good ? Status::ok() : Status::error(Code::Failed, "differs from the CPU", kernel.table->symbol()->str());

@@ -111,8 +111,7 @@ Status write(const char *input, const char *output) {
   for (auto kernel : module->getOps<rt::RowProgramOp>())
     writer.addCall(kernel);
   writer.finish();
-  CodegenOptions options;
-  GRAFT_ASSIGN_OR_RETURN(options.level, hostCpuLevel());
+  CodegenOptions options; // the lower level: the machine with the GPU may be another one
   for (std::string_view architecture : cudaArchitectures())
     options.cuda.emplace_back(architecture);
   GRAFT_RETURN_IF_ERROR(compileKernels(*module, writer.program, options));

@@ -19,7 +19,7 @@ import time
 
 from command import Failure, graft, run_checks, write_recipe
 
-TARGET = "cuda:sm_80,sm_90"
+TARGETS = ["--target", "cuda:sm_80,sm_90", "--target", "x86-64-v3"]
 SECONDS, REGISTERS = 15, 128
 
 
@@ -45,7 +45,7 @@ def compile_model(program, name, source, work):
     else:
         folder = f"{source}/test/data/models/{name}"
         write_recipe(recipe, graph=f"{folder}/model.onnx", weights=f"{folder}/weights.safetensors", sequences=4, tokens=12)
-    done = graft(program, "compile", recipe, "-o", f"{work}/p.graft", "--target", TARGET, "--dump", f"lower={programs}", "--json")
+    done = graft(program, "compile", recipe, "-o", f"{work}/p.graft", *TARGETS, "--dump", f"lower={programs}", "--json")
     return json.loads(done.stdout), programs
 
 
