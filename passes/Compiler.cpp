@@ -389,8 +389,9 @@ Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &optio
   compilation.microBatches = recipe.batch.microBatches;
   compilation.notes = std::move(module.graph.notes);
   if (!options.cuda.empty() && !stopped(options, Stage::Lower) && !findPtxas())
-    compilation.notes.push_back("there is no ptxas in PATH or CUDA_HOME: the CUDA kernels are in the program as PTX only, "
-                                "which the driver compiles when it loads them");
+    compilation.notes.push_back(
+        "there is no ptxas in PATH or CUDA_HOME: the CUDA kernels are in the program as PTX only, "
+        "which the driver compiles when it loads them");
   return compilation;
 }
 

@@ -59,7 +59,8 @@ using KernelFunction = void (*)(void *const *operands, int64_t unitBegin, int64_
 Result<CompiledKernels> compileRowPrograms(mlir::ModuleOp module, const CodegenOptions &options);
 
 /// The same programs as CUDA kernels `.entry NAME(operand pointers..., .u64 unitBegin, .u64 unitEnd)`, launched as
-/// CudaLaunch says, from the same description by the same emitter. The level is not used. Deterministic; errors as above.
+/// CudaLaunch says, from the same description by the same emitter. The level is not used. Deterministic; errors as
+/// above.
 Result<CompiledPtx> compileRowProgramsToPtx(mlir::ModuleOp module, const CodegenOptions &options);
 
 } // namespace graft

@@ -27,8 +27,8 @@ int64_t lanesFor(int64_t columns) {
   return columns <= kWarpColumns ? kWarp : kWarp * kBlockWarps;
 }
 
-/// The most elements, up to 16 bytes of the narrowest numbers, such that the vectors divide the columns, give every lane
-/// of a warp some, and are aligned in every operand.
+/// The most elements, up to 16 bytes of the narrowest numbers, such that the vectors divide the columns, give every
+/// lane of a warp some, and are aligned in every operand.
 int64_t widthFor(rt::RowProgramOp program) {
   int64_t columns = program.getColumns(), narrowest = 16;
   SmallVector<rt::AccessType> rows;
@@ -71,8 +71,7 @@ public:
   ScratchMemory scratch(ImplicitLocOpBuilder &b, int64_t index) override;
   Value scratchColumn(OpBuilder &builder, Location loc, Value column) override;
   Value foldLanes(OpBuilder &builder, Location loc, rt::ReductionKind kind, Value partial) override;
-  void storePerRow(OpBuilder &builder, Location loc, bool isRead,
-                   llvm::function_ref<void(OpBuilder &)> store) override;
+  void storePerRow(OpBuilder &builder, Location loc, bool isRead, llvm::function_ref<void(OpBuilder &)> store) override;
 
 private:
   Value shared(ImplicitLocOpBuilder &b, StringRef name, int64_t elements, Type type);
@@ -145,8 +144,7 @@ ScratchMemory CudaPolicy::scratch(ImplicitLocOpBuilder &b, int64_t index) {
 Value CudaPolicy::scratchColumn(OpBuilder &builder, Location loc, Value column) {
   if (isScratchShared_)
     return column;
-  Value step = arith::DivUIOp::create(builder, loc, column,
-                                      arith::ConstantIndexOp::create(builder, loc, columnStep()));
+  Value step = arith::DivUIOp::create(builder, loc, column, arith::ConstantIndexOp::create(builder, loc, columnStep()));
   return arith::MulIOp::create(builder, loc, step, arith::ConstantIndexOp::create(builder, loc, width()));
 }
 

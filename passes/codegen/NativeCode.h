@@ -17,8 +17,8 @@ namespace graft {
 /// KernelFunction, that calls it. The functions take bare pointers, then the two ends of a range of units.
 void addEntries(llvm::Module &module);
 
-/// Translates `module` and compiles it for `cpu` (an LLVM name such as "x86-64-v3"), with entries. Thread-safe for modules
-/// of different contexts. Refuses objects with undefined symbols.
+/// Translates `module` and compiles it for `cpu` (an LLVM name such as "x86-64-v3"), with entries. Thread-safe for
+/// modules of different contexts. Refuses objects with undefined symbols.
 Result<std::string> compileToObject(mlir::ModuleOp module, llvm::StringRef cpu);
 
 /// Translates `module` to PTX text for sm_80 and later; every function defined in it becomes a kernel. Thread-safe for

@@ -204,7 +204,8 @@ void RowProgramEmitter::emitRow(ArrayRef<Value> indices) {
         .Case([&](rt::StoreOp store) {
           bool isRead = mayBeRead(cast<BlockArgument>(store.getAccess()));
           policy.storePerRow(b, op.getLoc(), isRead, [&](OpBuilder &builder) {
-            storePerRow(builder, op.getLoc(), row.pointers[store.getAccess()], row.values.lookup(store.getValue()), row);
+            storePerRow(builder, op.getLoc(), row.pointers[store.getAccess()], row.values.lookup(store.getValue()),
+                        row);
           });
         })
         .Case([&](rt::RowIndexOp position) { // dimensions of size 1 have no loop

@@ -14,8 +14,8 @@ mlir::Type bufferType(mlir::Type elementType);
 /// The compute value (f32 for floats) of a value loaded from a buffer of `elementType`.
 mlir::Value fromBuffer(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type elementType, mlir::Value stored);
 
-/// The value to store for a compute value; floats are rounded to nearest even, NaN stays NaN. `roundsToBf16`: the target
-/// has an instruction for it.
+/// The value to store for a compute value; floats are rounded to nearest even, NaN stays NaN. `roundsToBf16`: the
+/// target has an instruction for it.
 mlir::Value toBuffer(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type elementType, mlir::Value computed,
                      bool roundsToBf16);
 

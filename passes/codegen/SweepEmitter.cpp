@@ -133,8 +133,8 @@ void SweepEmitter::store(const RowPointer &pointer, Step step, Value value) {
   }
   Value index = indexOf(pointer, step);
   llvm::Align alignment = alignmentOf(pointer);
-  Value stored = pointer.access ? toBuffer(b, b.getLoc(), pointer.access.getElementType(), value, policy.roundsToBf16())
-                                : value;
+  Value stored =
+      pointer.access ? toBuffer(b, b.getLoc(), pointer.access.getElementType(), value, policy.roundsToBf16()) : value;
   if (step.mask && pointer.access) {
     vector::MaskedStoreOp::create(b, pointer.buffer, index, step.mask, stored, alignment);
     return;

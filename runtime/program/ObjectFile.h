@@ -14,9 +14,9 @@ namespace graft {
 enum class ObjectKind { SharedObject, Cubin, Ptx };
 ObjectKind objectKind(std::string_view target);
 
-/// A shared object for a CPU. Verify errors: bad header, program headers or dynamic section outside the file, a segment both writable and
-/// executable, constructors or destructors, needed libraries, undefined symbols, relocations other than
-/// R_X86_64_RELATIVE.
+/// A shared object for a CPU. Verify errors: bad header, program headers or dynamic section outside the file, a segment
+/// both writable and executable, constructors or destructors, needed libraries, undefined symbols, relocations other
+/// than R_X86_64_RELATIVE.
 Status verifyObject(std::span<const uint8_t> bytes);
 
 /// Verify errors: not a 64-bit ELF file for CUDA, or with header tables outside of it. The driver reads the rest.

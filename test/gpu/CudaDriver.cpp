@@ -87,8 +87,7 @@ Result<CudaDriver> CudaDriver::open() {
       driver.check(functions.cuDeviceGetAttribute(&major, capabilityMajor, device), "cuDeviceGetAttribute"));
   GRAFT_RETURN_IF_ERROR(
       driver.check(functions.cuDeviceGetAttribute(&minor, capabilityMinor, device), "cuDeviceGetAttribute"));
-  GRAFT_RETURN_IF_ERROR(
-      driver.check(functions.cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain"));
+  GRAFT_RETURN_IF_ERROR(driver.check(functions.cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain"));
   GRAFT_RETURN_IF_ERROR(driver.check(functions.cuCtxSetCurrent(context), "cuCtxSetCurrent"));
   driver.name_ = name;
   driver.capability_ = 10 * major + minor;

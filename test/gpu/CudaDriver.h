@@ -1,5 +1,5 @@
-// The part of the CUDA driver interface that the checks on a GPU need, opened when they run: neither a header nor a library of
-// the toolkit is needed to build or to start them.
+// The part of the CUDA driver interface that the checks on a GPU need, opened when they run: neither a header nor a
+// library of the toolkit is needed to build or to start them.
 #pragma once
 
 #include "runtime/base/Status.h"

@@ -1,9 +1,9 @@
 // gpu_kernels [P.graft...]: runs every kernel of the programs on a GPU and compares it with this CPU's result.
 //
-// Each kernel runs on random numbers, and on numbers with zeros, infinities, NaN and denormals among them; with as many blocks
-// as it has work for, and with three, which must give the same bits. Where a kernel does not write, its outputs hold a
-// pattern that must stay. Then it is timed. Without a GPU: says so and ends with 77; without programs: says which GPU there
-// is.
+// Each kernel runs on random numbers, and on numbers with zeros, infinities, NaN and denormals among them; with as many
+// blocks as it has work for, and with three, which must give the same bits. Where a kernel does not write, its outputs
+// hold a pattern that must stay. Then it is timed. Without a GPU: says so and ends with 77; without programs: says
+// which GPU there is.
 #include "runtime/base/Convert.h"
 #include "runtime/exec/KernelObject.h"
 #include "runtime/program/Layout.h"
@@ -161,7 +161,7 @@ double difference(const Bytes &actual, const Bytes &expected, schema::DType dtyp
       continue;
     double bound = tolerance(dtype) * (std::fabs(b) + scale);
     double share = std::isfinite(a) && std::isfinite(b) && bound > 0 ? std::fabs(a - b) / bound
-                                                                      : std::numeric_limits<double>::infinity();
+                                                                     : std::numeric_limits<double>::infinity();
     worst = std::max(worst, share);
   }
   return worst;

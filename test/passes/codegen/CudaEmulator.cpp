@@ -97,7 +97,8 @@ int32_t shuffle(int32_t mask, int32_t value, int32_t distance, int32_t clamp) {
   current->yield(); // all have read before one offers again
   return other;
 }
-/// f32 to bf16, to nearest even: what x86 calls where PTX has an instruction. The result is the low half of the register.
+/// f32 to bf16, to nearest even: what x86 calls where PTX has an instruction. The result is the low half of the
+/// register.
 float roundToBf16(float value) {
   uint32_t bits = std::bit_cast<uint32_t>(value);
   return std::bit_cast<float>(value != value ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
@@ -164,7 +165,8 @@ llvm::Expected<std::unique_ptr<llvm::orc::LLJIT>> makeJit() {
     return jit.takeError();
   llvm::orc::SymbolMap symbols;
   auto add = [&](const std::string &name, void *address) {
-    symbols[(*jit)->mangleAndIntern(name)] = {llvm::orc::ExecutorAddr::fromPtr(address), llvm::JITSymbolFlags::Exported};
+    symbols[(*jit)->mangleAndIntern(name)] = {llvm::orc::ExecutorAddr::fromPtr(address),
+                                              llvm::JITSymbolFlags::Exported};
   };
   for (auto [name, address] : kFunctions)
     add(plain(name), address);

@@ -87,8 +87,8 @@ Kernels Kernels::compile(const std::string &text, const Machine &machine, unsign
 }
 
 Kernels::Kernels(Kernels &&other)
-    : compiled_(std::move(other.compiled_)), emulator_(std::move(other.emulator_)), library_(std::exchange(other.library_, nullptr)),
-      descriptor_(std::exchange(other.descriptor_, -1)) {}
+    : compiled_(std::move(other.compiled_)), emulator_(std::move(other.emulator_)),
+      library_(std::exchange(other.library_, nullptr)), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 Kernels::~Kernels() {
   if (library_)

@@ -1,9 +1,9 @@
 // The way from a module to PTX: determinism, one header, the table of kernels, refusals.
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "passes/codegen/NativeCode.h"
 #include "passes/codegen/Passes.h"
 #include "test/passes/codegen/Kernels.h"
-#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include <gmock/gmock.h>
 
 using namespace mlir;

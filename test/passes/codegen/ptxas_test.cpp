@@ -17,7 +17,8 @@ TEST(Ptxas, AssemblesForEveryArchitecture) {
   for (std::string_view architecture : cudaArchitectures()) {
     Result<std::string> cubin = assemblePtx(*ptxas, kPtx, architecture);
     ASSERT_TRUE(cubin.isOk()) << architecture << ": " << cubin.status().text();
-    EXPECT_EQ(cubin->substr(0, 4), "\x7f" "ELF");
+    EXPECT_EQ(cubin->substr(0, 4), "\x7f"
+                                   "ELF");
     EXPECT_EQ(*cubin, *assemblePtx(*ptxas, kPtx, architecture)) << "the same bytes each time";
   }
 }

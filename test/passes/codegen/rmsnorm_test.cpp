@@ -136,7 +136,8 @@ TEST_P(RmsNorm, Backward) {
       expectedDots[i / group] += dot;
       double scale = dot / columns * rstd[i] * rstd[i];
       for (int64_t j = 0; j < columns; ++j)
-        ASSERT_NEAR(dx[i * columns + j], (g[j] * w_[j] - x[j] * scale) * rstd[i], 2e-5) << name(machine) << " row " << i;
+        ASSERT_NEAR(dx[i * columns + j], (g[j] * w_[j] - x[j] * scale) * rstd[i], 2e-5)
+            << name(machine) << " row " << i;
     }
     for (int64_t i = 0; i < units * columns; ++i)
       ASSERT_NEAR(dw[i], expectedDw[i], 1e-5 * (1 + group)) << name(machine) << " element " << i;
