@@ -1,4 +1,5 @@
-// gpu_kernels [P.graft...]: runs every kernel of the programs on a GPU and compares it with this CPU's result.
+// gpu_kernels [--untimed] [P.graft...]: runs every kernel of the programs on a GPU and compares it with this CPU's
+// result.
 //
 // Each kernel runs on random numbers, and on numbers with zeros, infinities, NaN and denormals among them; with as many
 // blocks as it has work for, and with three, which must give the same bits. Where a kernel does not write, its outputs
@@ -252,28 +253,43 @@ Result<double> copySpeed(const CudaDriver &driver) {
   return 2 * bytes / seconds;
 }
 
-/// One kernel: a line of output. Failed when a result differs.
-Status checkKernel(const CudaDriver &driver, const Kernel &kernel, void *onGpu, KernelFunction onCpu, double copy) {
-  DeviceOperands device(driver, kernel, onGpu);
-  GRAFT_RETURN_IF_ERROR(device.allocate());
-  double worst[2] = {};
-  bool sameBits = true;
+/// What a kernel's runs gave.
+struct Comparison {
+  double worst = 0, worstOdd = 0; ///< difference() on random numbers, and with special ones among them
+  bool sameBits = true;           ///< with as many blocks as there is work for, and with three
+};
+
+Result<Comparison> compare(DeviceOperands &device, const Kernel &kernel, KernelFunction onCpu) {
+  Comparison comparison;
   for (bool odd : {false, true}) {
     Operands operands = makeOperands(kernel, odd, 1 + odd);
     Operands expected = runOnCpu(onCpu, kernel, operands);
     GRAFT_ASSIGN_OR_RETURN(Operands actual, device.run(operands, device.fullGrid()));
     GRAFT_ASSIGN_OR_RETURN(Operands again, device.run(operands, std::min(3u, device.fullGrid())));
-    sameBits &= actual == again;
+    comparison.sameBits &= actual == again;
+    double &worst = odd ? comparison.worstOdd : comparison.worst;
     for (size_t i = 0; i < kernel.operands(); ++i)
-      worst[odd] = std::max(worst[odd], difference(actual[i], expected[i], kernel.dtypes[i]));
+      worst = std::max(worst, difference(actual[i], expected[i], kernel.dtypes[i]));
   }
-  GRAFT_RETURN_IF_ERROR(device.upload(makeOperands(kernel, false, 1)));
-  GRAFT_ASSIGN_OR_RETURN(double seconds, secondsOf(driver, [&] { return device.launch(device.fullGrid()); }));
-  bool good = worst[0] <= 1 && worst[1] <= 1 && sameBits;
-  double speed = static_cast<double>(kernel.bytes) / seconds;
-  std::printf("%s %-20s error %6.2g odd %6.2g of the tolerance%s  %8.1f us %7.1f GB/s, %3.0f %% of a copy\n",
-              good ? "ok  " : "FAIL", kernel.table->symbol()->c_str(), worst[0], worst[1],
-              sameBits ? "" : ", other bits with three blocks", seconds * 1e6, speed / 1e9, 100 * speed / copy);
+  return comparison;
+}
+
+/// One kernel: a line of output. Failed when a result differs. `copy`: see copySpeed(); 0: nothing is timed.
+Status checkKernel(const CudaDriver &driver, const Kernel &kernel, void *onGpu, KernelFunction onCpu, double copy) {
+  DeviceOperands device(driver, kernel, onGpu);
+  GRAFT_RETURN_IF_ERROR(device.allocate());
+  GRAFT_ASSIGN_OR_RETURN(Comparison comparison, compare(device, kernel, onCpu));
+  bool good = comparison.worst <= 1 && comparison.worstOdd <= 1 && comparison.sameBits;
+  std::printf("%s %-20s error %6.2g odd %6.2g of the tolerance%s", good ? "ok  " : "FAIL",
+              kernel.table->symbol()->c_str(), comparison.worst, comparison.worstOdd,
+              comparison.sameBits ? "" : ", other bits with three blocks");
+  if (copy > 0) {
+    GRAFT_RETURN_IF_ERROR(device.upload(makeOperands(kernel, false, 1)));
+    GRAFT_ASSIGN_OR_RETURN(double seconds, secondsOf(driver, [&] { return device.launch(device.fullGrid()); }));
+    double speed = static_cast<double>(kernel.bytes) / seconds;
+    std::printf("  %8.1f us %7.1f GB/s, %3.0f %% of a copy", seconds * 1e6, speed / 1e9, 100 * speed / copy);
+  }
+  std::printf("\n");
   return good ? Status::ok() : Status::error(Code::Failed, "differs from the CPU", kernel.table->symbol()->str());
 }
 
@@ -313,10 +329,16 @@ Status checkProgram(const CudaDriver &driver, const std::string &path, double co
 
 Status run(const CudaDriver &driver, std::span<char *const> paths) {
   std::printf("%s, sm_%d\n", driver.deviceName().c_str(), driver.capability());
+  bool timed = paths.empty() || std::string_view(paths.front()) != "--untimed";
+  if (!timed)
+    paths = paths.subspan(1);
   if (paths.empty())
     return Status::ok();
-  GRAFT_ASSIGN_OR_RETURN(double copy, copySpeed(driver));
-  std::printf("copy within the GPU: %.1f GB/s\n", copy / 1e9);
+  double copy = 0;
+  if (timed) {
+    GRAFT_ASSIGN_OR_RETURN(copy, copySpeed(driver));
+    std::printf("copy within the GPU: %.1f GB/s\n", copy / 1e9);
+  }
   Status all;
   for (const char *path : paths)
     all.merge(checkProgram(driver, path, copy));
