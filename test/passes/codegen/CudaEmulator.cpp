@@ -13,21 +13,32 @@
 #include <bit>
 #include <functional>
 #include <gtest/gtest.h>
+#include <numeric>
+#include <random>
 #include <ucontext.h>
 #include <vector>
 
 namespace graft::test {
 namespace {
 
-/// The threads of one block, as fibers of the calling thread.
+constexpr int kWarp = 32;
+
+/// What a thread has come to.
+enum class Meeting { Warp, Block, End };
+
+/// The threads of one block, as fibers of the calling thread. Warps, and the lanes of a warp between two meetings, run
+/// in random order.
 class Block {
 public:
-  explicit Block(int threads) : fibers_(threads), stacks_(threads * kStackBytes) {}
+  explicit Block(int threads) : fibers_(threads), stacks_(threads * kStackBytes), meetings_(threads) {}
 
   /// Runs `body` once as every thread.
   void run(const std::function<void()> &body);
-  /// Lets every other thread come to its next yield().
-  void yield() { swapcontext(&fibers_[thread], &scheduler_); }
+  /// Waits for the other threads of the warp or the block to come to the same meeting.
+  void meet(Meeting meeting) {
+    meetings_[thread] = meeting;
+    swapcontext(&fibers_[thread], &scheduler_);
+  }
 
   int thread = 0;               ///< the one that runs
   int block = 0, blocks = 1;    ///< this block's place in the grid
@@ -36,25 +47,27 @@ public:
 private:
   static constexpr size_t kStackBytes = 256 << 10;
   static void enter();
+  void start();
+  void advance(int warp);
+  std::vector<int> warpsAt(Meeting meeting) const;
 
   ucontext_t scheduler_;
   std::vector<ucontext_t> fibers_;
   std::vector<char> stacks_;
-  std::vector<bool> ended_;
+  std::vector<Meeting> meetings_; ///< where each thread is
   const std::function<void()> *body_ = nullptr;
+  std::mt19937 order_;
 };
 
 Block *current = nullptr;
 
 void Block::enter() {
   (*current->body_)();
-  current->ended_[current->thread] = true;
+  current->meetings_[current->thread] = Meeting::End;
 }
 
-void Block::run(const std::function<void()> &body) {
-  current = this;
-  body_ = &body;
-  ended_.assign(fibers_.size(), false);
+void Block::start() {
+  std::fill(meetings_.begin(), meetings_.end(), Meeting::Warp);
   offered.assign(fibers_.size(), 0);
   for (size_t i = 0; i < fibers_.size(); ++i) {
     getcontext(&fibers_[i]);
@@ -63,13 +76,43 @@ void Block::run(const std::function<void()> &body) {
     fibers_[i].uc_link = &scheduler_;
     makecontext(&fibers_[i], enter, 0);
   }
-  for (bool alive = true; alive;) {
-    alive = false;
-    for (thread = 0; thread < static_cast<int>(fibers_.size()); ++thread)
-      if (!ended_[thread]) {
-        swapcontext(&scheduler_, &fibers_[thread]);
-        alive = true;
-      }
+}
+
+/// Runs the warp's lanes to their next meeting, which is the same for all.
+void Block::advance(int warp) {
+  std::vector<int> lanes(kWarp);
+  std::iota(lanes.begin(), lanes.end(), warp * kWarp);
+  std::shuffle(lanes.begin(), lanes.end(), order_);
+  for (int lane : lanes) {
+    thread = lane;
+    swapcontext(&scheduler_, &fibers_[lane]);
+    EXPECT_EQ(meetings_[lane], meetings_[lanes.front()]) << "lanes of a warp go different ways";
+  }
+}
+
+/// The warps that are there.
+std::vector<int> Block::warpsAt(Meeting meeting) const {
+  std::vector<int> warps;
+  for (size_t warp = 0; warp < fibers_.size() / kWarp; ++warp)
+    if (meetings_[warp * kWarp] == meeting)
+      warps.push_back(static_cast<int>(warp));
+  return warps;
+}
+
+void Block::run(const std::function<void()> &body) {
+  current = this;
+  body_ = &body;
+  start();
+  while (true) {
+    if (std::vector<int> warps = warpsAt(Meeting::Warp); !warps.empty()) {
+      advance(warps[order_() % warps.size()]);
+      continue;
+    }
+    std::vector<int> all = warpsAt(Meeting::Block);
+    if (all.empty())
+      break;
+    for (int warp : all) // they have met
+      std::fill_n(meetings_.begin() + warp * kWarp, kWarp, Meeting::Warp);
   }
   current = nullptr;
 }
@@ -85,16 +128,19 @@ int32_t blockIndex() {
 int32_t blockCount() {
   return current->blocks;
 }
-void synchronize(int32_t) {
-  current->yield();
+void meetWarp(int32_t) {
+  current->meet(Meeting::Warp);
+}
+void meetBlock(int32_t) {
+  current->meet(Meeting::Block);
 }
 int32_t shuffle(int32_t mask, int32_t value, int32_t distance, int32_t clamp) {
   EXPECT_EQ(mask, -1);
   EXPECT_EQ(clamp, 31);
   current->offered[current->thread] = value;
-  current->yield();
+  current->meet(Meeting::Warp);
   int32_t other = current->offered[current->thread ^ distance];
-  current->yield(); // all have read before one offers again
+  current->meet(Meeting::Warp); // all have read before one offers again
   return other;
 }
 /// f32 to bf16, to nearest even: what x86 calls where PTX has an instruction. The result is the low half of the
@@ -109,8 +155,8 @@ const std::pair<const char *, void *> kFunctions[] = {
     {"llvm.nvvm.read.ptx.sreg.tid.x", reinterpret_cast<void *>(threadIndex)},
     {"llvm.nvvm.read.ptx.sreg.ctaid.x", reinterpret_cast<void *>(blockIndex)},
     {"llvm.nvvm.read.ptx.sreg.nctaid.x", reinterpret_cast<void *>(blockCount)},
-    {"llvm.nvvm.barrier.cta.sync.aligned.all", reinterpret_cast<void *>(synchronize)},
-    {"llvm.nvvm.bar.warp.sync", reinterpret_cast<void *>(synchronize)},
+    {"llvm.nvvm.barrier.cta.sync.aligned.all", reinterpret_cast<void *>(meetBlock)},
+    {"llvm.nvvm.bar.warp.sync", reinterpret_cast<void *>(meetWarp)},
     {"llvm.nvvm.shfl.sync.bfly.i32", reinterpret_cast<void *>(shuffle)}};
 
 /// The intrinsic's name with an ordinary one's letters.

@@ -1,10 +1,9 @@
 // Runs CUDA kernels without a GPU: the code that becomes PTX, compiled for this CPU, with a fiber for each thread of a
 // block.
 //
-// The special registers, shuffles and barriers become calls of functions here. The fibers of a block take turns, each
-// up to its next shuffle or barrier; lanes of a warp (and, where there are barriers, all threads of a block) meet the
-// same ones in the same order, so that all have left their values before one reads. What this shows is that indices,
-// masks, folds and ownership are right; it cannot show a missing barrier between turns, nor anything of ptxas.
+// The special registers, shuffles and barriers become calls of functions here. Between two of these the lanes of a warp run one
+// after the other, in random order, and so do warps between two barriers of the block: an index, a mask, a fold or an owner
+// that is wrong shows in the numbers, and so does a barrier that is missing. Not shown: anything of ptxas and the GPU.
 #pragma once
 
 #include "mlir/IR/BuiltinOps.h"
