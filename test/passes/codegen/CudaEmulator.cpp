@@ -105,7 +105,9 @@ void Block::run(const std::function<void()> &body) {
   start();
   while (true) {
     if (std::vector<int> warps = warpsAt(Meeting::Warp); !warps.empty()) {
-      advance(warps[order_() % warps.size()]);
+      int warp = warps[order_() % warps.size()];
+      while (meetings_[warp * kWarp] == Meeting::Warp) // far ahead of the others
+        advance(warp);
       continue;
     }
     std::vector<int> all = warpsAt(Meeting::Block);
