@@ -4,7 +4,7 @@
     cuda.py GRAFT GRAFT-TRANSLATE SOURCE [--resources]
 
 Each model is compiled for sm_80 and sm_90: the program has PTX, and cubins where there is a ptxas; the PTX has a kernel for each distinct
-row program, no function from elsewhere and no local memory. SmolLM2 takes at most 15 seconds, all stages. --resources: what `ptxas -v`
+row program, 16-byte accesses, no function from elsewhere and no local memory. SmolLM2 takes at most 15 seconds, all stages. --resources: what `ptxas -v`
 says of the same kernels: no stack, no spills, at most 128 registers. Exit 77: there is no ptxas.
 """
 import argparse
@@ -73,6 +73,9 @@ def check_kernels(arguments, name):
             raise Failure(f"PTX has {word}")
     if name == "smollm2" and seconds > SECONDS:
         raise Failure(f"took {seconds:.1f} s")
+    for word in ("ld.global.nc.v4.b32", "st.global.v4.b32"):
+        if word not in ptx:
+            raise Failure(f"PTX has no {word}: the row programs do not say how their memory lies")
     return f"{len(kernels)} kernels, {len(ptx) // 1024} KiB of PTX, {seconds:.1f} s in all"
 
 
