@@ -48,6 +48,10 @@ int64_t widthFor(rt::RowProgramOp program) {
   return width;
 }
 
+Value toIndex(ImplicitLocOpBuilder &b, Value value) {
+  return arith::IndexCastUIOp::create(b, b.getIndexType(), value);
+}
+
 class CudaPolicy final : public TargetPolicy {
 public:
   explicit CudaPolicy(rt::RowProgramOp program)
@@ -85,7 +89,7 @@ private:
   bool isScratchShared_;
   func::FuncOp function_;
   Value lane_, warp_; ///< index: this thread's in its warp, its warp's in the block
-  Value slots_;       ///< shared memory for a word or two of each warp; null until asked for
+  Value slots_;       ///< shared memory for two words of each warp; null: the group is a warp
   Value firstColumn_;
 };
 
@@ -104,23 +108,19 @@ void CudaPolicy::begin(ImplicitLocOpBuilder &b, func::FuncOp function) {
   // As an attribute of LLVM's function: PTX's .reqntid.
   std::string threads = std::to_string(launch().blockThreads);
   function->setAttr("passthrough", b.getArrayAttr({b.getStrArrayAttr({"nvvm.reqntid", threads})}));
-  auto range = LLVM::ConstantRangeAttr();
-  Value thread = NVVM::ThreadIdXOp::create(b, b.getI32Type(), range);
+  Value thread = NVVM::ThreadIdXOp::create(b, b.getI32Type(), LLVM::ConstantRangeAttr());
   Value five = arith::ConstantIntOp::create(b, 5, 32), last = arith::ConstantIntOp::create(b, kWarp - 1, 32);
-  auto toIndex = [&](Value value) -> Value { return arith::IndexCastUIOp::create(b, b.getIndexType(), value); };
-  lane_ = toIndex(arith::AndIOp::create(b, thread, last));
-  warp_ = toIndex(arith::ShRUIOp::create(b, thread, five));
-  Value member = isBlock_ ? toIndex(thread) : lane_;
+  lane_ = toIndex(b, arith::AndIOp::create(b, thread, last));
+  warp_ = toIndex(b, arith::ShRUIOp::create(b, thread, five));
+  Value member = isBlock_ ? toIndex(b, thread) : lane_;
   firstColumn_ = arith::MulIOp::create(b, member, arith::ConstantIndexOp::create(b, width()));
   if (isBlock_)
     slots_ = shared(b, "slots", 2 * kBlockWarps, b.getI32Type());
 }
 
 UnitSteps CudaPolicy::units(ImplicitLocOpBuilder &b, Value begin) {
-  auto toIndex = [&](Value value) -> Value { return arith::IndexCastUIOp::create(b, b.getIndexType(), value); };
-  auto range = LLVM::ConstantRangeAttr();
-  Value block = toIndex(NVVM::BlockIdXOp::create(b, b.getI32Type(), range));
-  Value blocks = toIndex(NVVM::GridDimXOp::create(b, b.getI32Type(), range));
+  Value block = toIndex(b, NVVM::BlockIdXOp::create(b, b.getI32Type(), LLVM::ConstantRangeAttr()));
+  Value blocks = toIndex(b, NVVM::GridDimXOp::create(b, b.getI32Type(), LLVM::ConstantRangeAttr()));
   if (!isBlock_) {
     Value groups = arith::ConstantIndexOp::create(b, kWarpsPerBlock);
     block = arith::AddIOp::create(b, arith::MulIOp::create(b, block, groups), warp_);
