@@ -3,6 +3,7 @@
 #include "dialects/rl/RLDialect.h"
 #include "frontends/mlir/Diagnostics.h"
 #include "passes/codegen/Passes.h"
+#include "passes/codegen/Ptxas.h"
 #include "passes/recompute/DoesNotFit.h"
 #include "runtime/base/AtomicFile.h"
 #include "runtime/base/ByteSize.h"
@@ -224,6 +225,7 @@ Status Compiler::generateCode(LoweredEntries &lowered, const CompileOptions &opt
   StageEnd codegenEnd(options, Stage::Codegen);
   CodegenOptions codegen;
   codegen.threads = options.threads;
+  codegen.cuda = options.cuda;
   if (options.level)
     codegen.level = *options.level;
   else {
@@ -256,6 +258,10 @@ Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &optio
   }
   compilation.microBatches = recipe.batch.microBatches;
   compilation.notes = std::move(module.graph.notes);
+  if (!options.cuda.empty() && !stopped(options, Stage::Lower) && !findPtxas())
+    compilation.notes.push_back(
+        "there is no ptxas in PATH or CUDA_HOME: the CUDA kernels are in the program as PTX only, "
+        "which the driver compiles when it loads them");
   return compilation;
 }
 

@@ -44,8 +44,9 @@ struct CompileOptions {
   std::vector<std::pair<Stage, std::string>>
       dumps; ///< MLIR after a stage into a file, with locations; that of import can be a recipe's graph; after lower
              ///< and codegen: the row programs
-  std::optional<CpuLevel> level;                      ///< absent: the best of this machine
-  unsigned threads = 2;                               ///< for code generation; does not change the bytes
+  std::optional<CpuLevel> level; ///< absent: the best of this machine
+  std::vector<std::string> cuda; ///< architectures for which the kernels are compiled too (codegen/Ptxas.h)
+  unsigned threads = 2;          ///< for code generation; does not change the bytes
   std::function<void(Stage, double seconds)> onStage; ///< called after each stage
 };
 

@@ -63,6 +63,18 @@ int64_t AccessType::getExtent(ArrayRef<int64_t> rows, int64_t columns) const {
   return last + 1;
 }
 
+int64_t AccessType::getVectorAlignment(int64_t width) const {
+  int64_t bytes = getElementBytes(), alignment = getAlign();
+  auto divide = [&](int64_t step) {
+    if (step != 0)
+      alignment = std::min(alignment, step & -step);
+  };
+  divide(width * bytes);
+  for (int64_t stride : getRowStrides())
+    divide(stride * bytes);
+  return alignment;
+}
+
 LogicalResult AccessType::verify(function_ref<InFlightDiagnostic()> emitError, Type elementType,
                                  ArrayRef<int64_t> rowStrides, int64_t columnStride, bool accumulate, bool noalias,
                                  bool nontemporal, int64_t align) {

@@ -45,10 +45,16 @@ static bool isWrite(OpOperand &use) {
   return isa<StoreOp>(use.getOwner());
 }
 
+static AccessType withoutNoalias(Type type) {
+  auto access = cast<AccessType>(type);
+  AccessFlags flags{access.getAccumulate(), /*noalias=*/false, access.getNontemporal(), access.getAlign()};
+  return AccessType::get(access.getElementType(), access.getRowStrides(), access.getColumnStride(), flags);
+}
+
 bool RowProgramOp::runsInPlace(unsigned read, unsigned written) {
   BlockArgument from = getBody()->getArgument(read), to = getBody()->getArgument(written);
-  auto access = cast<AccessType>(to.getType());
-  if (from.getType() != access || access.getAccumulate() || access.getNoalias() || to.use_empty() ||
+  AccessType access = withoutNoalias(to.getType());
+  if (withoutNoalias(from.getType()) != access || access.getAccumulate() || to.use_empty() ||
       llvm::any_of(from.getUses(), isWrite) || !llvm::all_of(to.getUses(), isWrite))
     return false;
   // Within a sweep a column is read before it is written.
@@ -66,6 +72,20 @@ SmallVector<std::pair<unsigned, unsigned>> RowProgramOp::getInPlacePairs() {
       if (runsInPlace(read, written))
         pairs.push_back({read, written});
   return pairs;
+}
+
+void RowProgramOp::letRunInPlace(unsigned read, unsigned written) {
+  for (unsigned index : {read, written}) {
+    BlockArgument argument = getBody()->getArgument(index);
+    argument.setType(withoutNoalias(argument.getType()));
+  }
+}
+
+bool RowProgramOp::mayRunInPlace(unsigned read, unsigned written) {
+  auto isAlone = [&](unsigned index) {
+    return cast<AccessType>(getBody()->getArgument(index).getType()).getNoalias();
+  };
+  return !isAlone(read) && !isAlone(written);
 }
 
 ParseResult RowProgramOp::parse(OpAsmParser &parser, OperationState &result) {

@@ -48,6 +48,8 @@ def RT_AccessType : RT_Type<"Access", "access"> {
     bool isPerRow() const { return getColumnStride() == 0; }
     /// Number of elements from the first to the last that `rows x columns` reaches. The caller checks that it cannot overflow.
     int64_t getExtent(::llvm::ArrayRef<int64_t> rows, int64_t columns) const;
+    /// The alignment in bytes of every vector of `width` elements of a row that begins at a multiple of `width` columns.
+    int64_t getVectorAlignment(int64_t width) const;
   }];
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;

@@ -4,6 +4,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "passes/codegen/Fingerprint.h"
 #include "passes/codegen/NativeCode.h"
 #include "passes/codegen/Passes.h"
@@ -36,7 +37,7 @@ std::vector<std::string> collectDistinct(ModuleOp module, std::vector<CompiledKe
     auto [found, isNew] = symbols.try_emplace(print, name);
     if (isNew)
       texts.push_back(canonicalText(program, name));
-    kernels.push_back({name, found->second, print, program.getUnitCount()});
+    kernels.push_back({name, found->second, print, program.getUnitCount(), cudaLaunch(program)});
   }
   return texts;
 }
@@ -49,12 +50,13 @@ std::vector<Part> makeParts(llvm::ArrayRef<std::string> texts) {
   return parts;
 }
 
-/// The part's object file. Everything it uses is its own: no other thread is slowed down or seen.
-Result<std::string> compilePart(const Part &part, const CodegenOptions &options) {
+/// The part's object file or PTX. Everything it uses is its own: no other thread is slowed down or seen.
+Result<std::string> compilePart(const Part &part, CodeTarget target, const CodegenOptions &options) {
   DialectRegistry registry;
   registerCodegenDialects(registry);
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
+  registerNVVMDialectTranslation(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
   std::string messages;
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
@@ -66,10 +68,40 @@ Result<std::string> compilePart(const Part &part, const CodegenOptions &options)
     return Status::error(Code::Internal, "row programs do not verify: " + messages);
   PassManager manager(&context, ModuleOp::getOperationName());
   manager.enableVerifier(options.verifyPasses);
-  buildRowProgramPipeline(manager);
+  buildRowProgramPipeline(manager, target);
   if (failed(manager.run(*module)))
     return Status::error(Code::Unsupported, "row programs cannot be compiled: " + messages);
-  return compileToObject(*module, llvm::StringRef(name(options.level)));
+  return target == CodeTarget::Cuda ? compileToPtx(*module)
+                                    : compileToObject(*module, llvm::StringRef(name(options.level)));
+}
+
+/// The parts' code, in their order, each made by one of the threads.
+Result<std::vector<std::string>> compileParts(llvm::ArrayRef<Part> parts, CodeTarget target,
+                                              const CodegenOptions &options) {
+  std::vector<std::string> pieces(parts.size());
+  std::vector<Status> statuses(parts.size());
+  std::atomic<size_t> next = 0;
+  auto work = [&] {
+    for (size_t part; (part = next++) < parts.size();) {
+      Result<std::string> piece = compilePart(parts[part], target, options);
+      if (piece.isOk())
+        pieces[part] = std::move(*piece);
+      else
+        statuses[part] = piece.takeStatus();
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < std::min<size_t>(options.threads, parts.size()); ++i)
+    helpers.emplace_back(work);
+  work();
+  for (std::thread &helper : helpers)
+    helper.join();
+  Status all;
+  for (Status &status : statuses)
+    all.merge(std::move(status));
+  if (!all.isOk())
+    return all;
+  return pieces;
 }
 
 } // namespace
@@ -96,29 +128,18 @@ Result<CompiledKernels> compileRowPrograms(ModuleOp module, const CodegenOptions
   std::vector<Part> parts = makeParts(collectDistinct(module, compiled.kernels));
   if (parts.empty())
     return compiled;
-  std::vector<std::string> objects(parts.size());
-  std::vector<Status> statuses(parts.size());
-  std::atomic<size_t> next = 0;
-  auto work = [&] {
-    for (size_t part; (part = next++) < parts.size();) {
-      Result<std::string> object = compilePart(parts[part], options);
-      if (object.isOk())
-        objects[part] = std::move(*object);
-      else
-        statuses[part] = object.takeStatus();
-    }
-  };
-  std::vector<std::thread> helpers;
-  for (size_t i = 1; i < std::min<size_t>(options.threads, parts.size()); ++i)
-    helpers.emplace_back(work);
-  work();
-  for (std::thread &helper : helpers)
-    helper.join();
-  Status all;
-  for (Status &status : statuses)
-    all.merge(std::move(status));
-  GRAFT_RETURN_IF_ERROR(std::move(all));
+  GRAFT_ASSIGN_OR_RETURN(std::vector<std::string> objects, compileParts(parts, CodeTarget::Cpu, options));
   GRAFT_ASSIGN_OR_RETURN(compiled.object, linkSharedObject(objects));
+  return compiled;
+}
+
+Result<CompiledPtx> compileRowProgramsToPtx(ModuleOp module, const CodegenOptions &options) {
+  CompiledPtx compiled;
+  std::vector<Part> parts = makeParts(collectDistinct(module, compiled.kernels));
+  if (parts.empty())
+    return compiled;
+  GRAFT_ASSIGN_OR_RETURN(std::vector<std::string> modules, compileParts(parts, CodeTarget::Cuda, options));
+  compiled.text = joinPtx(modules);
   return compiled;
 }
 

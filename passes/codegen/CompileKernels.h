@@ -1,4 +1,4 @@
-// From row programs to machine code: one shared object for all kernels of a program.
+// From row programs to machine code: one shared object for all kernels of a program, and one PTX module.
 //
 // The way: equal programs are found by fingerprint and compiled once; the distinct ones are dealt to a fixed number of
 // parts (never a function of the thread count, so that bytes do not depend on it); each part is compiled in contexts of
@@ -8,6 +8,7 @@
 
 #include "dialects/rt/RTOps.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "passes/codegen/TargetPolicy.h"
 #include "runtime/base/Status.h"
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ Result<CpuLevel> hostCpuLevel();
 struct CodegenOptions {
   CpuLevel level = CpuLevel::X86_64_V3; ///< what the code may use; see hostCpuLevel()
   unsigned threads = 2;                 ///< how many parts are compiled at a time; does not change the bytes
+  std::vector<std::string> cuda = {};   ///< architectures for which a program also gets CUDA code; see Ptxas.h
   bool verifyPasses = false;            ///< run MLIR's verifier after every pass: for tests, costs about 10 %
 };
 
@@ -35,6 +37,12 @@ struct CompiledKernel {
   std::string symbol;      ///< exported function; equal programs share the symbol of the first of them
   std::string fingerprint; ///< see Fingerprint.h
   int64_t units = 0;       ///< the kernel's unit range is [0, units)
+  CudaLaunch launch;       ///< of the PTX kernel
+};
+
+struct CompiledPtx {
+  std::string text;                    ///< PTX for sm_80 and later; empty when there are no programs
+  std::vector<CompiledKernel> kernels; ///< in the module's order
 };
 
 struct CompiledKernels {
@@ -49,5 +57,10 @@ using KernelFunction = void (*)(void *const *operands, int64_t unitBegin, int64_
 /// bytes. Errors: Unsupported when a kernel would need a library function; Internal when a program does not verify or a
 /// tool fails.
 Result<CompiledKernels> compileRowPrograms(mlir::ModuleOp module, const CodegenOptions &options);
+
+/// The same programs as CUDA kernels `.entry NAME(operand pointers..., .u64 unitBegin, .u64 unitEnd)`, launched as
+/// CudaLaunch says, from the same description by the same emitter. The level is not used. Deterministic; errors as
+/// above.
+Result<CompiledPtx> compileRowProgramsToPtx(mlir::ModuleOp module, const CodegenOptions &options);
 
 } // namespace graft

@@ -4,8 +4,7 @@
 // which is why the output is a real file in a temporary directory of its own, read back and removed.
 #include "lld/Common/Driver.h"
 #include "passes/codegen/NativeCode.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
+#include "passes/codegen/TemporaryDirectory.h"
 #include "llvm/Support/Program.h"
 #include <mutex>
 #include <sys/mman.h>
@@ -42,24 +41,6 @@ public:
 
 private:
   int descriptor_;
-};
-
-/// A directory that is removed with its one file.
-class TemporaryDirectory {
-public:
-  TemporaryDirectory() : error_(llvm::sys::fs::createUniqueDirectory("graft-link", path_)) {}
-  ~TemporaryDirectory() {
-    if (!error_) { // failure to clean up is not an error of the link
-      (void)llvm::sys::fs::remove(file());
-      (void)llvm::sys::fs::remove(path_);
-    }
-  }
-  std::error_code error() const { return error_; }
-  std::string file() const { return (path_ + "/kernels.so").str(); }
-
-private:
-  llvm::SmallString<128> path_;
-  std::error_code error_;
 };
 
 #ifdef GRAFT_LINKER_PROCESS
@@ -123,14 +104,9 @@ Result<std::string> linkSharedObject(llvm::ArrayRef<std::string> objects) {
       return Status::error(Code::Failed, "no memory for an object file of " + std::to_string(object.size()) + " bytes");
   }
   TemporaryDirectory directory;
-  if (directory.error())
-    return Status::error(Code::Failed, "temporary directory cannot be made: " + directory.error().message(), "",
-                         "set TMPDIR to a directory that can be written");
-  GRAFT_RETURN_IF_ERROR(runLinker(inputs, directory.file()));
-  auto bytes = llvm::MemoryBuffer::getFile(directory.file(), /*IsText=*/false, /*RequiresNullTerminator=*/false);
-  if (!bytes)
-    return Status::error(Code::Failed, "linked kernels cannot be read: " + bytes.getError().message());
-  return (*bytes)->getBuffer().str();
+  GRAFT_RETURN_IF_ERROR(directory.status());
+  GRAFT_RETURN_IF_ERROR(runLinker(inputs, directory.file("kernels.so")));
+  return directory.read("kernels.so");
 }
 
 } // namespace graft

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mlir/Pass/Pass.h"
+#include "passes/codegen/TargetPolicy.h"
 #include <memory>
 
 namespace mlir {
@@ -14,10 +15,10 @@ namespace graft {
 #define GEN_PASS_DECL
 #include "passes/codegen/Passes.h.inc"
 
-/// From row programs to the LLVM dialect for a CPU. Named `graft-compile-row-programs` on the command line.
-void buildRowProgramPipeline(mlir::OpPassManager &manager);
+/// From row programs to the LLVM dialect. Named `graft-compile-row-programs` on the command line.
+void buildRowProgramPipeline(mlir::OpPassManager &manager, CodeTarget target);
 
-/// The dialects that this stage reads and creates: rt, arith, cf, func, LLVM, math, memref, scf, vector.
+/// The dialects that this stage reads and creates: rt, arith, cf, func, LLVM, math, memref, NVVM, scf, vector.
 void registerCodegenDialects(mlir::DialectRegistry &registry);
 
 /// Registers this stage's passes and its pipeline with the process, for graft-opt.

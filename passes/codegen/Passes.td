@@ -8,7 +8,8 @@ def RowProgramToVector : Pass<"graft-row-program-to-vector", "::mlir::ModuleOp">
   let summary = "Write row programs as loops over vectors";
   let description = [{
     Replaces every `rt.row_program` by a function of the same name over one-dimensional static buffers, one per access, and the
-    range of units to run, for a CPU: columns in steps of up to 64 lanes, the rest of a row in one masked step.
+    range of units to run. For a CPU: columns in steps of up to 64 lanes, the rest of a row in one masked step. For CUDA: a warp
+    or a block per unit, each thread with the columns that are its own; see CudaPolicy.cpp.
 
     **Requires** a verified module.
     **Ensures** that no operation of `rt` is left; memrefs have static shapes; storage types below 32 bits are integers.
@@ -41,7 +42,10 @@ def RowProgramToVector : Pass<"graft-row-program-to-vector", "::mlir::ModuleOp">
     ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::memref::MemRefDialect",
-                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+                           "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
+  let options = [Option<"target", "target", "::graft::CodeTarget", "::graft::CodeTarget::Cpu", "What runs the code",
+                        [{::llvm::cl::values(clEnumValN(::graft::CodeTarget::Cpu, "cpu", "a CPU: one thread per unit"),
+                                             clEnumValN(::graft::CodeTarget::Cuda, "cuda", "a CUDA GPU: a warp or a block per unit"))}]>];
 }
 
 def ApproximateMath : Pass<"graft-approximate-math", "::mlir::func::FuncOp"> {

@@ -6,6 +6,7 @@
 // and then count with a carry.
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -15,7 +16,6 @@
 #include "passes/codegen/StorageConversion.h"
 #include "passes/codegen/SweepEmitter.h"
 #include "llvm/ADT/TypeSwitch.h"
-#include "llvm/Support/MathExtras.h"
 
 namespace graft {
 #define GEN_PASS_DEF_ROWPROGRAMTOVECTOR
@@ -29,9 +29,9 @@ namespace {
 
 class RowProgramEmitter {
 public:
-  RowProgramEmitter(rt::RowProgramOp program, const TargetPolicy &policy)
+  RowProgramEmitter(rt::RowProgramOp program, TargetPolicy &policy)
       : b(program.getLoc(), program.getContext()), program(program), policy(policy), accesses(program.getAccesses()),
-        space(RowSpace::of(program)) {}
+        space(RowSpace::of(program)), row(policy) {}
 
   /// Writes the function before the program and erases the program.
   void emit();
@@ -50,13 +50,37 @@ private:
 
   ImplicitLocOpBuilder b;
   rt::RowProgramOp program;
-  const TargetPolicy &policy;
+  TargetPolicy &policy;
   SmallVector<rt::AccessType> accesses;
   RowSpace space;
   RowContext row;
   SmallVector<Value> unitBases;              ///< per access; null: 0
   llvm::DenseMap<int64_t, Value> rowIndices; ///< program dimension -> index
 };
+
+/// Whether the row program writes through the access, and whether it reads there.
+bool isWritten(Value access) {
+  return llvm::any_of(access.getUses(), [](OpOperand &use) {
+    auto sweep = dyn_cast<rt::SweepOp>(use.getOwner());
+    return sweep ? use.getOperandNumber() >= sweep.getInputs().size() : isa<rt::StoreOp>(use.getOwner());
+  });
+}
+bool isRead(Value access) {
+  return llvm::any_of(access.getUses(), [](OpOperand &use) {
+    auto sweep = dyn_cast<rt::SweepOp>(use.getOwner());
+    return sweep ? use.getOperandNumber() < sweep.getInputs().size() : isa<rt::LoadOp>(use.getOwner());
+  });
+}
+
+/// Whether the body may read values of the row where it writes this one.
+bool mayBeRead(BlockArgument written) {
+  auto isAlone = [](Value access) { return cast<rt::AccessType>(access.getType()).getNoalias(); };
+  return llvm::any_of(written.getOwner()->getArguments(), [&](BlockArgument other) {
+    if (!cast<rt::AccessType>(other.getType()).isPerRow() || !isRead(other))
+      return false;
+    return other == written || (!isAlone(other) && !isAlone(written));
+  });
+}
 
 /// One static buffer per access, then the range of units.
 func::FuncOp RowProgramEmitter::createFunction() {
@@ -71,16 +95,17 @@ func::FuncOp RowProgramEmitter::createFunction() {
     function.setArgAttr(position, "llvm.align", b.getI64IntegerAttr(access.getAlign()));
     if (access.getNoalias())
       function.setArgAttr(position, "llvm.noalias", b.getUnitAttr());
+    if (!isWritten(program.getBody()->getArgument(position)))
+      function.setArgAttr(position, "llvm.readonly", b.getUnitAttr());
   }
   return function;
 }
 
-/// Scratch rows, padded to whole vectors, allocated once per call.
+/// Scratch rows, one of each for all rows of a call.
 void RowProgramEmitter::allocateScratch() {
-  int64_t length = llvm::alignTo(program.getColumns(), policy.vectorWidth(program.getColumns()));
-  for (auto scratch : program.getBody()->getOps<rt::ScratchOp>()) {
-    Value buffer = memref::AllocaOp::create(b, MemRefType::get(length, b.getF32Type()), b.getI64IntegerAttr(64));
-    row.pointers[scratch.getRow()] = {{}, buffer, {}};
+  for (auto [index, scratch] : llvm::enumerate(program.getBody()->getOps<rt::ScratchOp>())) {
+    ScratchMemory memory = policy.scratch(b, static_cast<int64_t>(index));
+    row.pointers[scratch.getRow()] = {{}, memory.buffer, memory.base};
   }
 }
 
@@ -131,14 +156,15 @@ void RowProgramEmitter::mapRowIndices(ArrayRef<RowDimension> dimensions, ArrayRe
 }
 
 void RowProgramEmitter::emitUnits(Value begin, Value end) {
-  bool carries = space.units.size() > 1;
-  SmallVector<Value> initial = carries ? delinearize(begin) : SmallVector<Value>();
-  auto loop = scf::ForOp::create(b, begin, end, index(1), initial);
+  UnitSteps steps = policy.units(b, begin);
+  bool carries = space.units.size() > 1 && !steps.step;
+  SmallVector<Value> initial = carries ? delinearize(steps.first) : SmallVector<Value>();
+  auto loop = scf::ForOp::create(b, steps.first, end, steps.step ? steps.step : index(1), initial);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   SmallVector<Value> indices(loop.getRegionIterArgs());
-  if (space.units.size() == 1)
-    indices.push_back(loop.getInductionVar());
+  if (!carries)
+    indices = delinearize(loop.getInductionVar());
   emitUnit(indices);
   if (carries)
     scf::YieldOp::create(b, advance(indices));
@@ -171,14 +197,15 @@ void RowProgramEmitter::emitRow(ArrayRef<Value> indices) {
   }
   for (Operation &op : *program.getBody())
     TypeSwitch<Operation *>(&op)
-        .Case([&](rt::SweepOp sweep) { emitSweep(b, sweep, row, policy); })
+        .Case([&](rt::SweepOp sweep) { emitSweep(b, sweep, row); })
         .Case([&](rt::LoadOp load) {
           row.values.map(load.getValue(), loadPerRow(b, op.getLoc(), row.pointers[load.getAccess()]));
         })
         .Case([&](rt::StoreOp store) {
-          policy.storePerRow(b, op.getLoc(), [&](OpBuilder &builder) {
+          bool isRead = mayBeRead(cast<BlockArgument>(store.getAccess()));
+          policy.storePerRow(b, op.getLoc(), isRead, [&](OpBuilder &builder) {
             storePerRow(builder, op.getLoc(), row.pointers[store.getAccess()], row.values.lookup(store.getValue()),
-                        row.isFirst);
+                        row);
           });
         })
         .Case([&](rt::RowIndexOp position) { // dimensions of size 1 have no loop
@@ -188,7 +215,7 @@ void RowProgramEmitter::emitRow(ArrayRef<Value> indices) {
         })
         .Case([](rt::ScratchOp) {}) // allocated before the loops
         .Default([&](Operation *) {
-          row.values.map(op.getResult(0), copyScalarOp(b, op, row.values, op.getResult(0).getType()));
+          row.values.map(op.getResult(0), copyScalarOp(b, op, row.values, op.getResult(0).getType(), policy));
         });
 }
 
@@ -198,6 +225,7 @@ void RowProgramEmitter::emit() {
   b.setInsertionPointToStart(entry);
   for (auto [position, access] : llvm::enumerate(accesses))
     row.pointers[program.getBody()->getArgument(position)] = {access, entry->getArgument(position), {}};
+  policy.begin(b, function);
   allocateScratch();
   emitUnits(entry->getArgument(accesses.size()), entry->getArgument(accesses.size() + 1));
   func::ReturnOp::create(b);
@@ -205,9 +233,12 @@ void RowProgramEmitter::emit() {
 }
 
 struct RowProgramToVector final : graft::impl::RowProgramToVectorBase<RowProgramToVector> {
+  using RowProgramToVectorBase::RowProgramToVectorBase;
   void runOnOperation() override {
-    for (auto program : llvm::make_early_inc_range(getOperation().getOps<rt::RowProgramOp>()))
-      RowProgramEmitter(program, cpuPolicy()).emit();
+    for (auto program : llvm::make_early_inc_range(getOperation().getOps<rt::RowProgramOp>())) {
+      std::unique_ptr<TargetPolicy> policy = target == CodeTarget::Cuda ? cudaPolicy(program) : cpuPolicy(program);
+      RowProgramEmitter(program, *policy).emit();
+    }
   }
 };
 

@@ -63,13 +63,17 @@ Value fromBuffer(OpBuilder &b, Location loc, Type elementType, Value stored) {
   return stored;
 }
 
-Value toBuffer(OpBuilder &b, Location loc, Type elementType, Value computed) {
+Value toBuffer(OpBuilder &b, Location loc, Type elementType, Value computed, bool roundsToBf16) {
+  auto like = [&](Type type) { return withShapeOf(computed.getType(), type); };
+  if (elementType.isBF16() && roundsToBf16)
+    return arith::BitcastOp::create(b, loc, like(b.getI16Type()),
+                                    arith::TruncFOp::create(b, loc, like(elementType), computed));
   if (elementType.isBF16())
     return f32ToBf16(b, loc, computed);
   if (elementType.isF16())
-    return arith::TruncFOp::create(b, loc, withShapeOf(computed.getType(), b.getF16Type()), computed);
+    return arith::TruncFOp::create(b, loc, like(b.getF16Type()), computed);
   if (elementType.isInteger(1))
-    return arith::ExtUIOp::create(b, loc, withShapeOf(computed.getType(), b.getI8Type()), computed);
+    return arith::ExtUIOp::create(b, loc, like(b.getI8Type()), computed);
   return computed;
 }
 

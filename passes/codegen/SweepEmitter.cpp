@@ -6,8 +6,8 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "passes/codegen/Reductions.h"
 #include "passes/codegen/StorageConversion.h"
-#include <limits>
 
 using namespace mlir;
 
@@ -25,31 +25,32 @@ Value loadPerRow(OpBuilder &builder, Location loc, const RowPointer &pointer) {
   return fromBuffer(builder, loc, pointer.access.getElementType(), stored);
 }
 
-void storePerRow(OpBuilder &builder, Location loc, const RowPointer &pointer, Value value, Value isFirst) {
-  if (pointer.access.getAccumulate() && isFirst) {
+void storePerRow(OpBuilder &builder, Location loc, const RowPointer &pointer, Value value, const RowContext &row) {
+  if (pointer.access.getAccumulate() && row.isFirst) {
     Value sum = arith::AddFOp::create(builder, loc, loadPerRow(builder, loc, pointer), value);
-    value = arith::SelectOp::create(builder, loc, isFirst, value, sum);
+    value = arith::SelectOp::create(builder, loc, row.isFirst, value, sum);
   }
-  memref::StoreOp::create(builder, loc, toBuffer(builder, loc, pointer.access.getElementType(), value), pointer.buffer,
-                          elementIndex(builder, loc, pointer, {}));
+  Value stored = toBuffer(builder, loc, pointer.access.getElementType(), value, row.policy.roundsToBf16());
+  memref::StoreOp::create(builder, loc, stored, pointer.buffer, elementIndex(builder, loc, pointer, {}));
 }
 
-/// extf and truncf of bf16 in integer arithmetic, like storage; null for any other operation.
-static Value convertBf16(OpBuilder &builder, Operation &op, Value operand) {
+/// extf and truncf of bf16 as storage is converted; null for any other operation.
+static Value convertBf16(OpBuilder &builder, Operation &op, Value operand, const TargetPolicy &policy) {
   Location loc = op.getLoc();
   Type bf16 = builder.getBF16Type(), i16 = withShapeOf(operand.getType(), builder.getI16Type());
   if (isa<arith::TruncFOp>(op) && op.getResult(0).getType() == bf16)
-    return arith::BitcastOp::create(builder, loc, withShapeOf(i16, bf16), toBuffer(builder, loc, bf16, operand));
+    return arith::BitcastOp::create(builder, loc, withShapeOf(i16, bf16),
+                                    toBuffer(builder, loc, bf16, operand, policy.roundsToBf16()));
   if (isa<arith::ExtFOp>(op) && op.getOperand(0).getType() == bf16)
     return fromBuffer(builder, loc, bf16, arith::BitcastOp::create(builder, loc, i16, operand));
   return {};
 }
 
-Value copyScalarOp(OpBuilder &builder, Operation &op, IRMapping &values, Type shape) {
+Value copyScalarOp(OpBuilder &builder, Operation &op, IRMapping &values, Type shape, const TargetPolicy &policy) {
   if (auto constant = dyn_cast<arith::ConstantOp>(op))
     return splatConstant(builder, op.getLoc(), withShapeOf(shape, constant.getType()), constant.getValue());
   if (op.getNumOperands() == 1)
-    if (Value converted = convertBf16(builder, op, values.lookup(op.getOperand(0))))
+    if (Value converted = convertBf16(builder, op, values.lookup(op.getOperand(0)), policy))
       return converted;
   Operation *copy = builder.clone(op, values);
   copy->getResult(0).setType(withShapeOf(shape, op.getResult(0).getType()));
@@ -64,53 +65,11 @@ Value copyScalarOp(OpBuilder &builder, Operation &op, IRMapping &values, Type sh
 
 namespace {
 
-/// The value that changes nothing under the reduction.
-TypedAttr neutralElement(OpBuilder &builder, rt::ReductionKind kind, Type type) {
-  bool isMax = kind == rt::ReductionKind::Max;
-  if (kind == rt::ReductionKind::Max || kind == rt::ReductionKind::Min) {
-    if (isa<FloatType>(type)) {
-      double infinity = std::numeric_limits<double>::infinity();
-      return builder.getFloatAttr(type, isMax ? -infinity : infinity);
-    }
-    unsigned bits = type.getIntOrFloatBitWidth();
-    return builder.getIntegerAttr(type, isMax ? APInt::getSignedMinValue(bits) : APInt::getSignedMaxValue(bits));
-  }
-  if (kind == rt::ReductionKind::And)
-    return builder.getBoolAttr(true);
-  return builder.getZeroAttr(type);
-}
-
-/// The partial result after one more value. Floating-point extrema compare and select, one instruction that drops a NaN
-/// value.
-Value combine(ImplicitLocOpBuilder &b, rt::ReductionKind kind, Value partial, Value value) {
-  bool isFloat = isa<FloatType>(getElementTypeOrSelf(value.getType()));
-  switch (kind) {
-  case rt::ReductionKind::Add:
-    if (isFloat)
-      return arith::AddFOp::create(b, partial, value, arith::FastMathFlags::contract);
-    return arith::AddIOp::create(b, partial, value);
-  case rt::ReductionKind::Max:
-  case rt::ReductionKind::Min: {
-    bool isMax = kind == rt::ReductionKind::Max;
-    if (!isFloat)
-      return isMax ? Value(arith::MaxSIOp::create(b, partial, value))
-                   : Value(arith::MinSIOp::create(b, partial, value));
-    auto predicate = isMax ? arith::CmpFPredicate::OGT : arith::CmpFPredicate::OLT;
-    return arith::SelectOp::create(b, arith::CmpFOp::create(b, predicate, value, partial), value, partial);
-  }
-  case rt::ReductionKind::And:
-    return arith::AndIOp::create(b, partial, value);
-  case rt::ReductionKind::Or:
-    return arith::OrIOp::create(b, partial, value);
-  }
-  llvm_unreachable("all kinds are handled");
-}
-
 class SweepEmitter {
 public:
-  SweepEmitter(OpBuilder &builder, rt::SweepOp sweep, RowContext &row, const TargetPolicy &policy)
-      : b(sweep.getLoc(), builder), sweep(sweep), row(row), policy(policy),
-        columns(sweep->getParentOfType<rt::RowProgramOp>().getColumns()), width(policy.vectorWidth(columns)),
+  SweepEmitter(OpBuilder &builder, rt::SweepOp sweep, RowContext &row)
+      : b(sweep.getLoc(), builder), sweep(sweep), row(row), policy(row.policy),
+        columns(sweep->getParentOfType<rt::RowProgramOp>().getColumns()), width(policy.width()),
         vectorShape(VectorType::get(width, b.getF32Type())) {}
 
   void emit();
@@ -128,12 +87,13 @@ private:
   Value load(const RowPointer &pointer, Step step);
   void store(const RowPointer &pointer, Step step, Value value);
   Value columnIndex(Type type, Value column);
-  int64_t alignmentOf(const RowPointer &pointer);
+  Value indexOf(const RowPointer &pointer, Step step);
+  llvm::Align alignmentOf(const RowPointer &pointer);
 
   ImplicitLocOpBuilder b;
   rt::SweepOp sweep;
   RowContext &row;
-  const TargetPolicy &policy;
+  TargetPolicy &policy;
   int64_t columns;
   int64_t width;
   Type vectorShape;
@@ -141,26 +101,22 @@ private:
   Value firstMask;      ///< row.isFirst as a vector
 };
 
-/// The alignment in bytes that every whole vector of the access has.
-int64_t SweepEmitter::alignmentOf(const RowPointer &pointer) {
-  if (!pointer.access)
-    return 64;
-  int64_t bytes = pointer.access.getElementBytes(), alignment = pointer.access.getAlign();
-  auto divide = [&](int64_t step) {
-    if (step != 0)
-      alignment = std::min(alignment, step & -step);
-  };
-  divide(width * bytes);
-  for (int64_t stride : pointer.access.getRowStrides())
-    divide(stride * bytes);
-  return alignment;
+/// The index of the step's first element.
+Value SweepEmitter::indexOf(const RowPointer &pointer, Step step) {
+  Value column = pointer.access ? step.column : policy.scratchColumn(b, b.getLoc(), step.column);
+  return elementIndex(b, b.getLoc(), pointer, column);
+}
+
+/// The alignment that every whole vector has.
+llvm::Align SweepEmitter::alignmentOf(const RowPointer &pointer) {
+  return llvm::Align(pointer.access ? pointer.access.getVectorAlignment(width) : std::min<int64_t>(64, 4 * width));
 }
 
 Value SweepEmitter::load(const RowPointer &pointer, Step step) {
   Type elementType = pointer.access ? pointer.access.getElementType() : b.getF32Type();
   auto type = cast<VectorType>(vectorOf(bufferType(elementType)));
-  Value index = elementIndex(b, b.getLoc(), pointer, step.column);
-  llvm::Align alignment(alignmentOf(pointer));
+  Value index = indexOf(pointer, step);
+  llvm::Align alignment = alignmentOf(pointer);
   // Scratch rows are padded to whole vectors and need no mask.
   if (!step.mask || !pointer.access)
     return fromBuffer(b, b.getLoc(), elementType,
@@ -175,9 +131,10 @@ void SweepEmitter::store(const RowPointer &pointer, Step step, Value value) {
     Value sum = arith::AddFOp::create(b, load(pointer, step), value);
     value = arith::SelectOp::create(b, firstMask, value, sum);
   }
-  Value index = elementIndex(b, b.getLoc(), pointer, step.column);
-  llvm::Align alignment(alignmentOf(pointer));
-  Value stored = pointer.access ? toBuffer(b, b.getLoc(), pointer.access.getElementType(), value) : value;
+  Value index = indexOf(pointer, step);
+  llvm::Align alignment = alignmentOf(pointer);
+  Value stored =
+      pointer.access ? toBuffer(b, b.getLoc(), pointer.access.getElementType(), value, policy.roundsToBf16()) : value;
   if (step.mask && pointer.access) {
     vector::MaskedStoreOp::create(b, pointer.buffer, index, step.mask, stored, alignment);
     return;
@@ -227,7 +184,7 @@ SmallVector<Value> SweepEmitter::emitStep(Step step, ValueRange partials) {
     if (auto index = dyn_cast<rt::ColumnIndexOp>(op))
       values.map(index.getResult(), columnIndex(index.getType(), step.column));
     else
-      values.map(op.getResult(0), copyScalarOp(b, op, values, vectorShape));
+      values.map(op.getResult(0), copyScalarOp(b, op, values, vectorShape, policy));
   }
   ValueRange yielded = sweep.getYield().getValues();
   for (auto [write, value] : llvm::zip(sweep.getWrites(), yielded))
@@ -240,7 +197,7 @@ SmallVector<Value> SweepEmitter::emitStep(Step step, ValueRange partials) {
       Value neutral = splatConstant(b, b.getLoc(), update.getType(), neutralElement(b, kind, value.getType()));
       update = arith::SelectOp::create(b, step.mask, update, neutral);
     }
-    next.push_back(combine(b, kind, partials[index], update));
+    next.push_back(combine(b, b.getLoc(), kind, partials[index], update));
   }
   return next;
 }
@@ -251,9 +208,9 @@ void SweepEmitter::emit() {
   for (auto [index, type] : llvm::enumerate(sweep.getResultTypes()))
     partials.push_back(
         splatConstant(b, b.getLoc(), vectorOf(type), neutralElement(b, sweep.getReductionKind(index), type)));
-  int64_t stride = policy.columnStep(width), whole = columns / stride * stride;
-  Value first = policy.firstColumn(b, b.getLoc(), width);
-  if (whole == stride) {
+  int64_t stride = policy.columnStep(), whole = columns - columns % width;
+  Value first = policy.firstColumn(b, b.getLoc());
+  if (whole == stride) { // one step for each member
     partials = emitStep({first, {}}, partials);
   } else if (whole > 0) {
     Value end = arith::ConstantIndexOp::create(b, whole), by = arith::ConstantIndexOp::create(b, stride);
@@ -266,8 +223,9 @@ void SweepEmitter::emit() {
     partials = loop.getResults();
   }
   if (whole < columns) {
-    Value column = arith::ConstantIndexOp::create(b, whole);
-    partials = emitStep({column, policy.tailMask(b, b.getLoc(), width, columns - whole)}, partials);
+    auto maskType = VectorType::get(width, b.getI1Type());
+    Value mask = vector::ConstantMaskOp::create(b, maskType, b.getDenseI64ArrayAttr(columns - whole));
+    partials = emitStep({arith::ConstantIndexOp::create(b, whole), mask}, partials);
   }
   for (auto [index, result] : llvm::enumerate(sweep.getResults()))
     row.values.map(result, policy.foldLanes(b, b.getLoc(), sweep.getReductionKind(index), partials[index]));
@@ -275,8 +233,8 @@ void SweepEmitter::emit() {
 
 } // namespace
 
-void emitSweep(OpBuilder &builder, rt::SweepOp sweep, RowContext &row, const TargetPolicy &policy) {
-  SweepEmitter emitter(builder, sweep, row, policy);
+void emitSweep(OpBuilder &builder, rt::SweepOp sweep, RowContext &row) {
+  SweepEmitter emitter(builder, sweep, row);
   emitter.emit();
 }
 

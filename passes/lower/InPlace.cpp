@@ -2,8 +2,6 @@
 // memory (rt::RowProgramOp::runsInPlace); whether it can be here is a matter of lifetimes.
 #include "passes/lower/InPlace.h"
 
-#include "dialects/rt/RTOps.h"
-
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallSet.h"
 
@@ -23,7 +21,7 @@ public:
       kernels_.push_back(kernel);
   }
 
-  llvm::DenseMap<uint32_t, uint32_t> run() {
+  llvm::DenseMap<uint32_t, InPlace> run() {
     int loop = -1, end = 0; // of the loop around the instruction: its time, and one past its body
     for (int time = 0; time < static_cast<int>(entry_.instructions.size()); ++time) {
       const schema::OperationUnion &operation = entry_.instructions[static_cast<size_t>(time)]->operation;
@@ -47,7 +45,7 @@ private:
       bool fits = isWhole(call, read) && isWhole(call, written) && old.size == made.size;
       if (fits && old.last == time && made.first == time && old.first > loop && !found_.contains(to) &&
           taken.insert(from).second)
-        found_[to] = from;
+        found_.try_emplace(to, InPlace{from, kernels_[call.kernel], read, written});
     }
   }
 
@@ -63,12 +61,12 @@ private:
   const schema::EntryT &entry_;
   const schema::ProgramT &program_;
   std::vector<rt::RowProgramOp> kernels_;
-  llvm::DenseMap<uint32_t, uint32_t> found_;
+  llvm::DenseMap<uint32_t, InPlace> found_;
 };
 
 } // namespace
 
-llvm::DenseMap<uint32_t, uint32_t> findInPlace(const schema::EntryT &entry, const schema::ProgramT &program,
+llvm::DenseMap<uint32_t, InPlace> findInPlace(const schema::EntryT &entry, const schema::ProgramT &program,
                                                ModuleOp kernels) {
   return InPlaceFinder(entry, program, kernels).run();
 }

@@ -5,6 +5,7 @@
 #include "passes/lower/KernelEmitter.h"
 
 #include "dialects/nn/NNDialect.h"
+#include "passes/schedule/Arena.h"
 
 #include "mlir/IR/Matchers.h"
 
@@ -75,6 +76,7 @@ private:
   void storeRowLevelResults();
   void emitPartialSum(nn::ReduceOp reduce, const Place &partial);
   void begin(ArrayRef<int64_t> rows, int64_t unitRows);
+  void describeMemory();
   void finish(const std::string &origin);
   Index spaceIndex(size_t rank) const { return identityIndex(rank, group_.space.size()); }
   OpBuilder &at() { return inSweep_ ? *inSweep_ : builder_; }
@@ -538,6 +540,22 @@ void KernelEmitter::begin(ArrayRef<int64_t> rows, int64_t unitRows) {
   builder_.setInsertionPointToEnd(program_.getBody());
 }
 
+/// What the memory plan promises: buffers begin on multiples of 64 bytes, and those in use at one time do not overlap,
+/// unless the plan lets a program run in place (EntryLowering::planOffsets), which takes the promise back.
+void KernelEmitter::describeMemory() {
+  for (const Argument &argument : arguments_) {
+    auto access = cast<rt::AccessType>(argument.value.getType());
+    rt::AccessFlags flags{.accumulate = access.getAccumulate()};
+    int64_t offset = argument.access.offset * access.getElementBytes();
+    flags.align = offset == 0 ? arenaAlignment : std::min(arenaAlignment, offset & -offset);
+    auto sharesBuffer = [&](const Argument &other) { return other.access.buffer == argument.access.buffer; };
+    flags.noalias = llvm::count_if(arguments_, sharesBuffer) == 1;
+    Value value = argument.value;
+    value.setType(
+        rt::AccessType::get(access.getElementType(), access.getRowStrides(), access.getColumnStride(), flags));
+  }
+}
+
 void KernelEmitter::finish(const std::string &origin) {
   schema::KernelCallT call;
   call.kernel = kernelIndex_;
@@ -554,6 +572,7 @@ void KernelEmitter::finish(const std::string &origin) {
     bytes += touched;
   }
   simplifySpace(program_);
+  describeMemory();
   call.units = program_.getUnitCount();
   entry_.append(std::move(call), origin, "element-wise").bytes = bytes;
 }

@@ -3,6 +3,7 @@
 #include "passes/lower/Lower.h"
 
 #include "dialects/rt/RTOps.h"
+#include "passes/codegen/Ptxas.h"
 #include "passes/lower/Decompose.h"
 #include "passes/lower/EntryLowering.h"
 #include "passes/lower/InPlace.h"
@@ -308,7 +309,7 @@ void EntryLowering::planOffsets() {
   std::vector<Lifetime> lifetimes;
   std::vector<schema::BufferT *> buffers;
   llvm::DenseMap<uint32_t, int> lifetimeOf;
-  llvm::DenseMap<uint32_t, uint32_t> inPlace = findInPlace(entry_.entry(), program_, kernels_);
+  llvm::DenseMap<uint32_t, InPlace> inPlace = findInPlace(entry_.entry(), program_, kernels_);
   llvm::DenseSet<uint32_t> bound; // inputs and outputs are the caller's to find: in the arena
   for (const auto *bindings : {&entry_.entry().inputs, &entry_.entry().outputs})
     for (const auto &binding : *bindings)
@@ -323,12 +324,17 @@ void EntryLowering::planOffsets() {
     lifetimes.push_back({buffer->size, buffer->first, buffer->last, !bound.contains(number)});
     buffers.push_back(buffer.get());
   }
-  for (auto [to, from] : inPlace)
-    lifetimes[static_cast<size_t>(lifetimeOf[to])].inPlaceOf = lifetimeOf[from];
+  for (auto &[to, pair] : inPlace)
+    lifetimes[static_cast<size_t>(lifetimeOf[to])].inPlaceOf = lifetimeOf[pair.from];
   ArenaPlan plan = planArena(lifetimes, lentMemory());
   for (auto [buffer, offset, lent] : llvm::zip(buffers, plan.offsets, plan.lent)) {
     buffer->offset = offset;
     buffer->storage = lent ? schema::Storage::Lent : schema::Storage::Arena;
+  }
+  for (auto &[to, pair] : inPlace) {
+    const schema::BufferT &made = *program_.buffers[to], &old = *program_.buffers[pair.from];
+    if (made.storage == old.storage && made.offset == old.offset)
+      pair.kernel.letRunInPlace(pair.read, pair.written);
   }
   entry_.entry().arena_bytes = plan.bytes;
   program_.arena_bytes = std::max(program_.arena_bytes, plan.bytes);
@@ -363,6 +369,33 @@ LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, Modul
   return EntryLowering(function, program, kernels, adds).run();
 }
 
+static void addObject(schema::ProgramT &program, std::string_view target, const std::string &bytes) {
+  auto object = std::make_unique<schema::ObjectT>();
+  object->target = std::string(target);
+  object->bytes.assign(bytes.begin(), bytes.end());
+  object->digest = hash64(object->bytes.data(), object->bytes.size());
+  program.objects.push_back(std::move(object));
+}
+
+/// PTX, and a cubin for each architecture where there is an assembler.
+static Status addCudaObjects(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {
+  GRAFT_ASSIGN_OR_RETURN(CompiledPtx compiled, compileRowProgramsToPtx(kernels, options));
+  std::map<std::string, CudaLaunch> launches;
+  for (const CompiledKernel &kernel : compiled.kernels)
+    launches.emplace(kernel.symbol, kernel.launch);
+  for (const auto &kernel : program.kernels) {
+    kernel->block_threads = launches.at(kernel->symbol).blockThreads;
+    kernel->block_units = launches.at(kernel->symbol).blockUnits;
+  }
+  if (std::optional<std::string> ptxas = findPtxas())
+    for (const std::string &architecture : options.cuda) {
+      GRAFT_ASSIGN_OR_RETURN(std::string cubin, assemblePtx(*ptxas, compiled.text, architecture));
+      addObject(program, architecture, cubin);
+    }
+  addObject(program, "ptx", compiled.text);
+  return Status::ok();
+}
+
 Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const CodegenOptions &options) {
   GRAFT_ASSIGN_OR_RETURN(CompiledKernels compiled, compileRowPrograms(kernels, options));
   // Equal row programs are one kernel: number the distinct ones, and let the calls, which count row programs, follow.
@@ -375,7 +408,8 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
       program.kernels.push_back(std::make_unique<schema::KernelT>());
       program.kernels.back()->symbol = kernel.symbol;
       for (auto [read, written] : rowProgram.getInPlacePairs())
-        program.kernels.back()->in_place.emplace_back(read, written);
+        if (rowProgram.mayRunInPlace(read, written))
+          program.kernels.back()->in_place.emplace_back(read, written);
     }
   }
   for (const auto &entry : program.entries)
@@ -393,12 +427,8 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
       }
   if (compiled.object.empty())
     return Status::ok();
-  auto object = std::make_unique<schema::ObjectT>();
-  object->target = std::string(name(options.level));
-  object->bytes.assign(compiled.object.begin(), compiled.object.end());
-  object->digest = hash64(object->bytes.data(), object->bytes.size());
-  program.objects.push_back(std::move(object));
-  return Status::ok();
+  addObject(program, name(options.level), compiled.object);
+  return options.cuda.empty() ? Status::ok() : addCudaObjects(kernels, program, options);
 }
 
 void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> workingCopies) {

@@ -180,4 +180,33 @@ Status verifyObject(std::span<const uint8_t> bytes) {
   return checkSymbols(image);
 }
 
+ObjectKind objectKind(std::string_view target) {
+  return target == "ptx" ? ObjectKind::Ptx : target.starts_with("sm_") ? ObjectKind::Cubin : ObjectKind::SharedObject;
+}
+
+Status verifyCubin(std::span<const uint8_t> bytes) {
+  constexpr uint16_t cuda = 190; // EM_CUDA
+  if (bytes.size() < sizeof(Elf64_Ehdr) || std::memcmp(bytes.data(), ELFMAG, SELFMAG) != 0)
+    return fault("cubin is not an ELF file");
+  auto header = read<Elf64_Ehdr>(bytes, 0);
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != cuda)
+    return fault("cubin is not a 64-bit little-endian ELF file for CUDA");
+  if (!isInside(header.e_phoff, uint64_t(header.e_phnum) * header.e_phentsize, bytes.size()) || header.e_shnum == 0 ||
+      !isInside(header.e_shoff, uint64_t(header.e_shnum) * header.e_shentsize, bytes.size()))
+    return fault("cubin has a header table outside of the file");
+  return Status::ok();
+}
+
+Status verifyPtx(std::span<const uint8_t> bytes) {
+  std::string_view text(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+  if (!text.starts_with(".version "))
+    return fault("PTX does not begin with a version");
+  for (char c : text)
+    if (c != '\n' && c != '\t' && (c < ' ' || c > '~'))
+      return fault("PTX is not text");
+  if (text.find(".extern") != std::string_view::npos)
+    return fault("PTX needs functions or variables from elsewhere");
+  return Status::ok();
+}
+
 } // namespace graft

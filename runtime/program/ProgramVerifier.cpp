@@ -262,11 +262,30 @@ void verifyKernels(const schema::Program &program, FaultList &faults) {
       faults.verify(place, "has " + std::to_string(kernel.units()) + " work items");
     for (unsigned j = 0; j < sizeOf(kernel.in_place()); ++j)
       verifyPair(*kernel.in_place()->Get(j), kernel, place, faults);
+    int32_t threads = kernel.block_threads(), units = kernel.block_units();
+    bool isBlock = threads >= 32 && threads <= 1024 && threads % 32 == 0 && units >= 1 && units <= threads;
+    if (!isBlock && (threads != 0 || units != 0))
+      faults.verify(place, "has blocks of " + std::to_string(threads) + " threads for " + std::to_string(units) +
+                               " units, expected whole warps up to 1024 threads, and a thread or more for each unit");
   }
+}
+
+Status verifyCode(const schema::Object &object) {
+  std::span<const uint8_t> bytes(object.bytes()->data(), object.bytes()->size());
+  switch (objectKind(object.target()->string_view())) {
+  case ObjectKind::Cubin:
+    return verifyCubin(bytes);
+  case ObjectKind::Ptx:
+    return verifyPtx(bytes);
+  case ObjectKind::SharedObject:
+    break;
+  }
+  return verifyObject(bytes);
 }
 
 void verifyObjects(const schema::Program &program, FaultList &faults) {
   std::set<std::string_view> targets;
+  bool isCuda = false;
   for (unsigned i = 0; i < sizeOf(program.objects()); ++i) {
     const schema::Object &object = *program.objects()->Get(i);
     std::string place = placeOf("object", i, object.target());
@@ -275,8 +294,12 @@ void verifyObjects(const schema::Program &program, FaultList &faults) {
     if (hash64(object.bytes()->data(), object.bytes()->size()) != object.digest())
       faults.verify(place, "digest of the object code does not match");
     else
-      faults.merge(verifyObject({object.bytes()->data(), object.bytes()->size()}).at(place));
+      faults.merge(verifyCode(object).at(place));
+    isCuda |= objectKind(object.target()->string_view()) != ObjectKind::SharedObject;
   }
+  for (unsigned i = 0; isCuda && i < sizeOf(program.kernels()); ++i)
+    if (program.kernels()->Get(i)->block_threads() == 0)
+      faults.verify(placeOf("kernel", i, program.kernels()->Get(i)->symbol()), "has CUDA code but no block of threads");
   if (sizeOf(program.kernels()) > 0 && !chooseObject(program)) {
     std::string message = "object code for";
     for (std::string_view target : targets)

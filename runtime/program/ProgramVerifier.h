@@ -8,7 +8,7 @@
 //   buffers       offset and size inside their storage, multiples of 64; the shape fits the size; parameter buffers lie
 //   in one
 //                 parameter
-//   objects       digest of the bytes that will be used; ELF as codegen writes it (ObjectFile.h)
+//   objects       digest of the bytes that will be used; ELF or PTX as codegen writes it (ObjectFile.h)
 //   instructions  every operand inside its buffer; matrix, copy and host-call extents computed from their strides;
 //   written
 //                 elements are distinct; a matrix product or copy does not read what it writes; kernel ordinals,

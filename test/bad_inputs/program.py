@@ -96,6 +96,10 @@ class Table:
         at = self.where(field)
         return at and at + struct.unpack_from("<I", self.data, at)[0]
 
+    def text(self, field):
+        at = self.target(field)
+        return bytes(self.data[at + 4 : at + 4 + struct.unpack_from("<I", self.data, at)[0]])
+
     def get(self, field):
         at = self.where(field)
         code = SIZES.get(TABLES[self.kind][field][1], "B")  # enumerations are bytes
@@ -218,8 +222,9 @@ def emit_header(e):
     if objects:
         data = bytearray(e.valid)
         for each in objects:
-            at = each.target("target") + 4
-            data[at : at + 9] = b"x86-64-v9"
+            if each.text("target").startswith(b"x86"):
+                at = each.target("target") + 4
+                data[at : at + 9] = b"x86-64-v9"
         e.add("a21-instruction-set", seal(data), "unsupported")
     entry = program.items("entries")[0]
     absent = [(program, f) for f in ("entries", "buffers", "parameters", "kernels", "objects", "target")]
@@ -233,14 +238,19 @@ def emit_header(e):
 
 
 def emit_objects(e):
-    """O01, O06: object code that is not what its digest says, and broken object code with the right digest."""
+    """O01, O06: code that is not what its digest says, and broken shared objects, cubins and PTX with the right digest."""
     for i, each in enumerate(root(e.valid).items("objects")):
         bytes_at, digest = each.target("bytes"), each.where("digest")
         size = struct.unpack_from("<I", e.valid, bytes_at)[0]
         e.put(f"o06-digest-{i}", [(digest, "Q", each.get("digest") ^ 1)])
         e.put(f"o06-bytes-{i}", [(bytes_at + 4 + size // 2, "B", e.valid[bytes_at + 4 + size // 2] ^ 1)])
-        broken = {"magic": (0, "B", 0), "class": (4, "B", 1), "machine": (18, "H", 183), "type": (16, "H", 2), "phoff": (32, "Q", MASK),
-                  "phnum": (56, "H", 0xFFFF), "segment-size": (64 + 32, "Q", MASK), "segment-offset": (64 + 8, "Q", MASK)}
+        elf = {"magic": (0, "B", 0), "class": (4, "B", 1), "machine": (18, "H", 183), "phoff": (32, "Q", MASK)}
+        if each.text("target") == b"ptx":
+            broken = {"version": (1, "B", 0x76 ^ 1), "control": (20, "B", 7), "byte": (20, "B", 200)}
+        elif each.text("target").startswith(b"sm_"):
+            broken = elf | {"shoff": (40, "Q", MASK), "shnum": (60, "H", 0xFFFF)}
+        else:
+            broken = elf | {"type": (16, "H", 2), "phnum": (56, "H", 0xFFFF), "segment-size": (64 + 32, "Q", MASK), "segment-offset": (64 + 8, "Q", MASK)}
         for name, (at, code, value) in broken.items():
             content = bytearray(e.valid[bytes_at + 4 : bytes_at + 4 + size])
             struct.pack_into("<" + code, content, at, value)

@@ -96,7 +96,40 @@ class CommandLine(unittest.TestCase):
 
     def test_targets(self):
         self.expect(0, "compile", self.recipe, "-o", self.work / "v3.graft", "--target", "x86-64-v3")
-        self.assertIn("not supported yet", self.expect(2, "compile", self.recipe, "-o", self.work / "x", "--target", "cuda:sm_90").stderr)
+        for target, message in {"cuda": "there is no target 'cuda'", "tpu": "targets are cpu", "cuda:": "there is no CUDA architecture ''",
+                                "cuda:sm_80,sm_7": "there is no CUDA architecture 'sm_7'\n  architectures are sm_80,"}.items():
+            self.assertIn(message, self.expect(2, "compile", self.recipe, "-o", self.work / "x", "--target", target).stderr)
+
+    def test_cuda_code_lies_beside_that_of_the_cpu(self):
+        program = self.work / "cuda.graft"
+        arguments = ["compile", self.recipe, "-o", program, "--json", "--target", "x86-64-v3", "--target", "cuda:sm_80,sm_90"]
+        without = {"CUDA_HOME": "", "PATH": str(self.work)}
+        said = json.loads(self.expect(0, *arguments, env=without).stdout)
+        self.assertEqual(sorted(said["objects"]), ["ptx", "x86-64-v3"])
+        self.assertIn("there is no ptxas in PATH or CUDA_HOME", "".join(said["notes"]))
+        self.assertIn(" for ptx)", self.expect(0, *[a for a in arguments if a != "--json"], env=without).stdout)
+        batch = self.work / "cuda.safetensors"
+        save_file(self.batch, batch)
+        results = []
+        for each in (program, self.program):
+            self.expect(0, "run", each, "--entry", "logprobs", "--batch", batch, "--out", self.work / "out.safetensors")
+            results.append(load_file(self.work / "out.safetensors")["logprobs"])
+        np.testing.assert_allclose(*results, atol=1e-5)
+
+    def test_assembler_of_cuda(self):
+        # One that says something and fails, and one that makes a file.
+        for name, script in {"bad": "echo no such thing >&2; exit 3", "good": 'while [ "$1" != -o ]; do shift; done; echo cubin > "$2"'}.items():
+            path = self.work / name / "bin" / "ptxas"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"#!/bin/sh\n{script}\n")
+            path.chmod(0o755)
+        arguments = ["compile", self.recipe, "-o", self.work / "assembled.graft", "--json", "--target", "cuda:sm_86"]
+        error = self.expect(5, *arguments, env={"CUDA_HOME": str(self.work / "bad")}).stderr
+        self.assertIn("cannot assemble for sm_86", error)
+        self.assertIn("no such thing", error)
+        said = json.loads(self.expect(0, *arguments, env={"CUDA_HOME": str(self.work / "good")}).stdout)
+        self.assertEqual(said["objects"]["sm_86"], 6)
+        self.assertIn("cubin is not an ELF file", self.expect(3, "explain", self.work / "assembled.graft", "peak").stderr)
 
     def test_every_missing_weight_is_named(self):
         weights = load_file(MODEL / "weights.safetensors")

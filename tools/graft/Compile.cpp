@@ -1,9 +1,12 @@
 // `graft compile RECIPE -o P.graft`: the whole compiler.
 #include "passes/Compiler.h"
+#include "passes/codegen/Ptxas.h"
 #include "runtime/program/ProgramFile.h"
 #include "tools/graft/Command.h"
 #include "tools/graft/Summary.h"
 
+#include <algorithm>
+#include <sstream>
 #include <thread>
 
 namespace graft::cli {
@@ -11,8 +14,8 @@ namespace graft::cli {
 namespace {
 
 struct CompileFlags {
-  std::string recipe, output, stopAfter, target = "cpu";
-  std::vector<std::string> dumps;
+  std::string recipe, output, stopAfter;
+  std::vector<std::string> dumps, targets;
   bool printRecipe = false;
 };
 
@@ -25,6 +28,39 @@ std::string stageList() {
 
 Status unknownStage(const std::string &name, const std::string &flag) {
   return Status::error(Code::Usage, "there is no stage '" + escaped(name) + "'", flag, "stages are " + stageList());
+}
+
+constexpr const char *targetList = "cpu (this machine's), x86-64-v3, x86-64-v4, cuda:ARCHITECTURE,...";
+
+/// "sm_80,sm_90": more architectures for CUDA code.
+Status addArchitectures(const std::string &list, CompileOptions &options) {
+  Status status;
+  std::span<const std::string_view> known = cudaArchitectures();
+  std::string names;
+  for (std::string_view name : known)
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  std::stringstream stream(list + ",");
+  for (std::string name; std::getline(stream, name, ',');)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      status.merge(Status::error(Code::Usage, "there is no CUDA architecture '" + escaped(name) + "'", "--target",
+                                 "architectures are " + names));
+    else if (std::find(options.cuda.begin(), options.cuda.end(), name) == options.cuda.end())
+      options.cuda.push_back(name);
+  return status;
+}
+
+Status addTarget(const std::string &target, CompileOptions &options) {
+  constexpr std::string_view cuda = "cuda:";
+  if (target == "x86-64-v3")
+    options.level = CpuLevel::X86_64_V3;
+  else if (target == "x86-64-v4")
+    options.level = CpuLevel::X86_64_V4;
+  else if (target.starts_with(cuda))
+    return addArchitectures(target.substr(cuda.size()), options);
+  else if (target != "cpu")
+    return Status::error(Code::Usage, "there is no target '" + escaped(target) + "'", "--target",
+                         std::string("targets are ") + targetList);
+  return Status::ok();
 }
 
 Result<CompileOptions> optionsOf(const CompileFlags &flags) {
@@ -42,15 +78,8 @@ Result<CompileOptions> optionsOf(const CompileFlags &flags) {
     else
       options.dumps.push_back({*stage, dump.substr(equals + 1)});
   }
-  if (flags.target == "x86-64-v3")
-    options.level = CpuLevel::X86_64_V3;
-  else if (flags.target == "x86-64-v4")
-    options.level = CpuLevel::X86_64_V4;
-  else if (flags.target.starts_with("cuda"))
-    status.merge(Status::error(Code::Usage, "GPUs are not supported yet", "--target", "use --target cpu"));
-  else if (flags.target != "cpu")
-    status.merge(Status::error(Code::Usage, "there is no target '" + escaped(flags.target) + "'", "--target",
-                               "targets are cpu (this machine's), x86-64-v3, x86-64-v4"));
+  for (const std::string &target : flags.targets)
+    status.merge(addTarget(target, options));
   options.threads = std::max(1u, std::thread::hardware_concurrency());
   if (!status.isOk())
     return status;
@@ -102,7 +131,11 @@ void addCompile(CLI::App &app, Shell &shell) {
   command->add_option("-o,--output", flags->output, "Program file to write");
   command->add_option("--stop-after", flags->stopAfter, "Stop after a stage: " + stageList());
   command->add_option("--dump", flags->dumps, "STAGE=FILE: write the IR after a stage")->type_name("STAGE=FILE");
-  command->add_option("--target", flags->target, "cpu (this machine's), x86-64-v3, x86-64-v4");
+  command
+      ->add_option("--target", flags->targets,
+                   std::string(targetList) + "; cuda:sm_80,sm_90 adds the same kernels as CUDA code. May be repeated")
+      ->type_name("TARGET")
+      ->allow_extra_args(false);
   command->add_flag("--print-recipe", flags->printRecipe, "Print the recipe with every default spelled out, and stop");
   shell.addFlags(*command);
   command->callback([flags, &shell] { shell.action = [flags, &shell] { return compile(*flags, shell); }; });

@@ -27,8 +27,10 @@ PlanSummary PlanSummary::of(const schema::ProgramT &program) {
     symbols.insert(kernel->symbol);
   summary.kernels = static_cast<int64_t>(program.kernels.size());
   summary.distinctKernels = static_cast<int64_t>(symbols.size());
-  for (const auto &object : program.objects)
-    summary.objectBytes += static_cast<int64_t>(object->bytes.size());
+  for (const auto &object : program.objects) {
+    summary.objects.emplace_back(object->target, static_cast<int64_t>(object->bytes.size()));
+    summary.objectBytes += summary.objects.back().second;
+  }
   for (const auto &entry : program.entries) {
     EntrySummary line{entry->name, static_cast<int64_t>(entry->instructions.size()), mostFlops(*entry),
                       entry->arena_bytes, 0};
@@ -58,9 +60,12 @@ std::string PlanSummary::text() const {
     rows.push_back({entry.name, std::to_string(entry.instructions), format("%.2f", entry.flops / 1e9),
                     bytesText(static_cast<double>(entry.arenaBytes)),
                     entry.chunkTokens ? format("%lld tokens", static_cast<long long>(entry.chunkTokens)) : ""});
+  std::string code;
+  for (const auto &[target, bytes] : objects)
+    code += ", " + bytesText(static_cast<double>(bytes)) + " for " + target;
   return text + "\n" + tableText(rows) +
-         format("\n%lld kernels (%lld distinct, %s of code)\n", static_cast<long long>(kernels),
-                static_cast<long long>(distinctKernels), bytesText(static_cast<double>(objectBytes)).c_str());
+         format("\n%lld kernels (%lld distinct%s)\n", static_cast<long long>(kernels),
+                static_cast<long long>(distinctKernels), code.c_str());
 }
 
 Json PlanSummary::json() const {
@@ -71,6 +76,9 @@ Json PlanSummary::json() const {
                      {"flops", entry.flops},
                      {"arena_bytes", entry.arenaBytes},
                      {"chunk_tokens", entry.chunkTokens}});
+  Json code = Json::object();
+  for (const auto &[target, bytes] : objects)
+    code[target] = bytes;
   return {{"parameters", parameters},
           {"trained_parameters", trainedParameters},
           {"tensors", tensors},
@@ -83,6 +91,7 @@ Json PlanSummary::json() const {
           {"kernels", kernels},
           {"distinct_kernels", distinctKernels},
           {"object_bytes", objectBytes},
+          {"objects", code},
           {"entries", lines}};
 }
 

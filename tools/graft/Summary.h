@@ -19,6 +19,7 @@ struct PlanSummary {
           constantBytes = 0;
   int64_t kernels = 0, distinctKernels = 0, objectBytes = 0;
   std::vector<EntrySummary> entries;
+  std::vector<std::pair<std::string, int64_t>> objects; ///< target, bytes
 
   static PlanSummary of(const schema::ProgramT &program);
   std::string text() const;

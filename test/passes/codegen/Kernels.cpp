@@ -49,8 +49,23 @@ void Kernels::load() {
   ASSERT_NE(library_, nullptr) << dlerror();
 }
 
-Kernels Kernels::compile(const std::string &text, CpuLevel level, unsigned threads) {
-  CodegenOptions options{.level = level, .threads = threads, .verifyPasses = true};
+std::string_view name(const Machine &machine) {
+  return machine.level ? name(*machine.level) : "emulated GPU";
+}
+
+std::vector<Machine> machines() {
+  std::vector<Machine> machines;
+  for (CpuLevel level : runnableLevels())
+    machines.push_back(level);
+#if !__has_feature(address_sanitizer) // it does not follow fibers
+  machines.push_back(Machine::emulatedGpu());
+#endif
+  return machines;
+}
+
+Kernels Kernels::compile(const std::string &text, const Machine &machine, unsigned threads) {
+  CodegenOptions options{
+      .level = machine.level.value_or(CpuLevel::X86_64_V3), .threads = threads, .verifyPasses = true};
   Kernels kernels;
   mlir::MLIRContext context;
   auto module = parse(context, text);
@@ -61,14 +76,19 @@ Kernels Kernels::compile(const std::string &text, CpuLevel level, unsigned threa
   if (!compiled.isOk())
     return kernels;
   kernels.compiled_ = std::move(*compiled);
-  if (!kernels.compiled_.kernels.empty())
+  if (!machine.level) {
+    Result<CompiledPtx> ptx = compileRowProgramsToPtx(*module, options);
+    EXPECT_TRUE(ptx.isOk()) << ptx.status().text();
+    kernels.emulator_ = CudaEmulator::compile(*module);
+  } else if (!kernels.compiled_.kernels.empty()) {
     kernels.load();
+  }
   return kernels;
 }
 
 Kernels::Kernels(Kernels &&other)
-    : compiled_(std::move(other.compiled_)), library_(std::exchange(other.library_, nullptr)),
-      descriptor_(std::exchange(other.descriptor_, -1)) {}
+    : compiled_(std::move(other.compiled_)), emulator_(std::move(other.emulator_)),
+      library_(std::exchange(other.library_, nullptr)), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 Kernels::~Kernels() {
   if (library_)
@@ -88,6 +108,8 @@ void Kernels::run(const std::string &program, std::vector<const void *> operands
   for (const CompiledKernel &kernel : compiled_.kernels) {
     if (kernel.program != program)
       continue;
+    if (emulator_) // two blocks: each has some of the units
+      return emulator_->run(kernel.program, kernel.launch, 2, const_cast<void *const *>(operands.data()), begin, end);
     auto function = reinterpret_cast<KernelFunction>(dlsym(library_, kernel.symbol.c_str()));
     ASSERT_NE(function, nullptr) << kernel.symbol;
     function(const_cast<void *const *>(operands.data()), begin, end);

@@ -3,7 +3,10 @@
 
 #include "mlir/IR/MLIRContext.h"
 #include "passes/codegen/CompileKernels.h"
+#include "test/passes/codegen/CudaEmulator.h"
 #include <gtest/gtest.h>
+#include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -16,11 +19,25 @@ std::string substitute(std::string text, const std::vector<std::pair<std::string
 /// The levels that this machine runs: x86-64-v3 always, x86-64-v4 where there is AVX-512.
 std::vector<CpuLevel> runnableLevels();
 
-/// A loaded shared object of kernels; unloads when destroyed.
+/// What runs kernels: this CPU, by the code for one of its levels, or an emulated GPU.
+struct Machine {
+  Machine(CpuLevel level) : level(level) {}
+  static Machine emulatedGpu() { return Machine(); }
+
+  std::optional<CpuLevel> level; ///< absent: the emulated GPU
+
+private:
+  Machine() = default;
+};
+std::string_view name(const Machine &machine);
+/// The runnable levels, and the emulated GPU.
+std::vector<Machine> machines();
+
+/// Kernels ready to run.
 class Kernels {
 public:
   /// Compiles every row program of the text; a failed compile fails the test and leaves nothing to call.
-  static Kernels compile(const std::string &text, CpuLevel level, unsigned threads = 1);
+  static Kernels compile(const std::string &text, const Machine &machine, unsigned threads = 1);
   Kernels(Kernels &&other);
   ~Kernels();
 
@@ -35,6 +52,7 @@ private:
   void load();
 
   CompiledKernels compiled_;
+  std::unique_ptr<CudaEmulator> emulator_; ///< null: the library
   void *library_ = nullptr;
   int descriptor_ = -1;
 };

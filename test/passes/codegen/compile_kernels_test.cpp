@@ -143,11 +143,13 @@ TEST(Builders, MakeARunningProgram) {
   ASSERT_TRUE(succeeded(verify(*module)));
   std::string text;
   llvm::raw_string_ostream(text) << *module;
-  Kernels kernels = Kernels::compile(text, runnableLevels().back());
-  std::vector<float> x(300, 2), y(300), sum(3);
-  kernels.run("built", {x.data(), y.data(), sum.data()});
-  EXPECT_EQ(sum, (std::vector<float>{400, 400, 400}));
-  EXPECT_EQ(y[299], 1600);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(text, machine);
+    std::vector<float> x(300, 2), y(300), sum(3);
+    kernels.run("built", {x.data(), y.data(), sum.data()});
+    EXPECT_EQ(sum, (std::vector<float>{400, 400, 400})) << name(machine);
+    EXPECT_EQ(y[299], 1600) << name(machine);
+  }
 }
 
 TEST(Builders, ReportUnitsAndAccesses) {

@@ -8,8 +8,8 @@ namespace {
 
 // h = silu(gate) * up, and its gradients; gate and up are halves of one packed row.
 constexpr const char *kSwiGlu = R"(
-!packed = !rt.access<f32, [PACKED], 1>
-!rows = !rt.access<f32, [COLUMNS], 1>
+!packed = !rt.access<f32, [PACKED], 1, align 16>
+!rows = !rt.access<f32, [COLUMNS], 1, align 16>
 rt.row_program @forward rows [ROWS] columns COLUMNS (%gate: !packed, %up: !packed, %h: !rows) {
   %one = arith.constant 1.0 : f32
   rt.sweep (%g = %gate : !packed, %u = %up : !packed) writes (%h : !rows) {
@@ -48,8 +48,8 @@ TEST_P(SwiGlu, ForwardAndBackward) {
       kSwiGlu,
       {{"PACKED", std::to_string(2 * columns)}, {"COLUMNS", std::to_string(columns)}, {"ROWS", std::to_string(rows)}});
   std::vector<float> packed = randomFloats(rows * 2 * columns, 5), dh = randomFloats(rows * columns, 6);
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(text, level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(text, machine);
     std::vector<float> h(rows * columns), gradient(packed.size());
     kernels.run("forward", {packed.data(), packed.data() + columns, h.data()});
     kernels.run("backward",
@@ -87,8 +87,8 @@ rt.row_program @rotary rows [2, 5, 3] columns 8 (%x0: !half, %x1: !half, %cos: !
 // Tests that strides of 0 repeat an operand over outer and middle dimensions, and that a kernel may work in place.
 TEST(Broadcast, OverOuterAndMiddleDimensionsInPlace) {
   std::vector<float> x = randomFloats(2 * 5 * 3 * 16, 7), cos = randomFloats(5 * 8, 8), sin = randomFloats(5 * 8, 9);
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(kRotary, level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(kRotary, machine);
     std::vector<float> y = x;
     // In pieces, so that some ranges begin in the middle of the carried dimensions.
     for (auto [begin, end] : {std::pair{0, 4}, {4, 17}, {17, 30}})
@@ -97,8 +97,8 @@ TEST(Broadcast, OverOuterAndMiddleDimensionsInPlace) {
       for (int64_t j = 0; j < 8; ++j) {
         int64_t s = row / 3 % 5;
         float a = x[row * 16 + j], b = x[row * 16 + 8 + j], c = cos[s * 8 + j], d = sin[s * 8 + j];
-        ASSERT_NEAR(y[row * 16 + j], a * c - b * d, 1e-6) << name(level) << " row " << row;
-        ASSERT_NEAR(y[row * 16 + 8 + j], b * c + a * d, 1e-6) << name(level) << " row " << row;
+        ASSERT_NEAR(y[row * 16 + j], a * c - b * d, 1e-6) << name(machine) << " row " << row;
+        ASSERT_NEAR(y[row * 16 + 8 + j], b * c + a * d, 1e-6) << name(machine) << " row " << row;
       }
   }
 }
@@ -113,8 +113,8 @@ rt.row_program @sum rows [3, 7, 2] columns 30 group 14 (%x: !x, %y: !y) {
 
 TEST(Accumulate, SumsOverMiddleDimensions) {
   std::vector<float> x = randomFloats(3 * 420, 10);
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(kMiddleSum, level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(kMiddleSum, machine);
     ASSERT_EQ(kernels.compiled().kernels[0].units, 3);
     std::vector<float> y(90, std::nanf(""));
     kernels.run("sum", {x.data(), y.data()});
@@ -123,7 +123,7 @@ TEST(Accumulate, SumsOverMiddleDimensions) {
         double sum = 0;
         for (int64_t r = 0; r < 14; ++r)
           sum += x[b * 420 + r * 30 + k];
-        ASSERT_NEAR(y[b * 30 + k], sum, 1e-5) << name(level);
+        ASSERT_NEAR(y[b * 30 + k], sum, 1e-5) << name(machine);
       }
   }
 }
@@ -170,21 +170,21 @@ rt.row_program @indices rows [1, 3, 5] columns 70 (%y: !y) {
 })";
 
 TEST(Indices, OfRowsAndColumns) {
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(kIndices, level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(kIndices, machine);
     std::vector<int64_t> y(15 * 70);
     kernels.run("indices", {y.data()}, 0, 7);
     kernels.run("indices", {y.data()}, 7, 15);
     for (int64_t row = 0; row < 15; ++row)
       for (int64_t k = 0; k < 70; ++k)
-        ASSERT_EQ(y[row * 70 + k], (row / 5 * 100 + row % 5) * 100 + k) << name(level);
+        ASSERT_EQ(y[row * 70 + k], (row / 5 * 100 + row % 5) * 100 + k) << name(machine);
   }
 }
 
 // Tests that nothing behind a row's last column is read or written.
 TEST(Tails, StayInsideTheRow) {
   constexpr const char *text = R"(
-!x = !rt.access<TYPE, [COLUMNS], 1>
+!x = !rt.access<TYPE, [COLUMNS], 1, align 16>
 rt.row_program @copy rows [1] columns COLUMNS (%x: !x, %y: !x) {
   rt.sweep (%a = %x : !x) writes (%y : !x) { rt.yield %a : COMPUTE }
 })";
@@ -194,17 +194,17 @@ rt.row_program @copy rows [1] columns COLUMNS (%x: !x, %y: !x) {
   };
   for (Storage storage :
        {Storage{"f32", "f32", 4}, {"bf16", "f32", 2}, {"f16", "f32", 2}, {"i1", "i1", 1}, {"i64", "i64", 8}})
-    for (size_t columns : {1, 5, 63, 65, 127})
-      for (CpuLevel level : runnableLevels()) {
+    for (size_t columns : {1, 5, 63, 64, 65, 127, 1032, 1033})
+      for (const Machine &machine : machines()) {
         Kernels kernels = Kernels::compile(
             substitute(text,
                        {{"COLUMNS", std::to_string(columns)}, {"TYPE", storage.type}, {"COMPUTE", storage.compute}}),
-            level);
+            machine);
         std::vector<uint8_t> x(columns * storage.bytes, 1), y((columns + 64) * storage.bytes, 0xcc);
         kernels.run("copy", {x.data(), y.data()});
         for (size_t i = 0; i < y.size(); ++i)
           ASSERT_EQ(y[i], i < x.size() ? 1 : 0xcc)
-              << storage.type << " " << columns << " byte " << i << " " << name(level);
+              << storage.type << " " << columns << " byte " << i << " " << name(machine);
       }
 }
 

@@ -65,8 +65,8 @@ TEST_P(Math, IsAccurate) {
     x[i] = positive ? function.from * std::pow(function.to / function.from, t)
                     : function.from + (function.to - function.from) * t;
   }
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(unary(function.name, count), level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(unary(function.name, count), machine);
     kernels.run("function", {x.data(), y.data()});
     double worst = 0;
     size_t at = 0;
@@ -79,7 +79,7 @@ TEST_P(Math, IsAccurate) {
         at = i;
       }
     }
-    EXPECT_LE(worst, 1) << name(level) << ": " << function.name << "(" << x[at] << ") = " << y[at] << ", expected "
+    EXPECT_LE(worst, 1) << name(machine) << ": " << function.name << "(" << x[at] << ") = " << y[at] << ", expected "
                         << function.reference(x[at]);
   }
 }
@@ -90,10 +90,10 @@ INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(kFunctions),
 // Tests sine and cosine where one f32 step is a visible part of a turn.
 TEST(Math, SineOfLargeArguments) {
   std::vector<float> x = {1e5f, -1e6f, 12345678.0f, 1e9f, 2e9f, -2147483648.0f, 0.0f, -0.0f, 1e-30f};
-  for (CpuLevel level : runnableLevels()) {
+  for (const Machine &machine : machines()) {
     std::vector<float> sin(x.size()), cos(x.size());
-    Kernels::compile(unary("sin", x.size()), level).run("function", {x.data(), sin.data()});
-    Kernels::compile(unary("cos", x.size()), level).run("function", {x.data(), cos.data()});
+    Kernels::compile(unary("sin", x.size()), machine).run("function", {x.data(), sin.data()});
+    Kernels::compile(unary("cos", x.size()), machine).run("function", {x.data(), cos.data()});
     for (size_t i = 0; i < x.size(); ++i) {
       EXPECT_NEAR(sin[i], std::sin(double(x[i])), 3e-7) << x[i];
       EXPECT_NEAR(cos[i], std::cos(double(x[i])), 3e-7) << x[i];
@@ -102,7 +102,7 @@ TEST(Math, SineOfLargeArguments) {
   }
 }
 
-std::vector<float> powers(CpuLevel level, const std::vector<float> &x, const std::vector<float> &y) {
+std::vector<float> powers(const Machine &machine, const std::vector<float> &x, const std::vector<float> &y) {
   std::string text = substitute(R"(
 !rows = !rt.access<f32, [COLUMNS], 1>
 rt.row_program @power rows [1] columns COLUMNS (%x: !rows, %y: !rows, %z: !rows) {
@@ -113,7 +113,7 @@ rt.row_program @power rows [1] columns COLUMNS (%x: !rows, %y: !rows, %z: !rows)
 })",
                                 {{"COLUMNS", std::to_string(x.size())}});
   std::vector<float> z(x.size());
-  Kernels::compile(text, level).run("power", {x.data(), y.data(), z.data()});
+  Kernels::compile(text, machine).run("power", {x.data(), y.data(), z.data()});
   return z;
 }
 
@@ -127,8 +127,8 @@ TEST(Power, IsAccurate) {
     if (i % 5 == 0)
       x[i] = 1e6f, y[i] = -float(i) / x.size(); // frequencies of rotary embeddings
   }
-  for (CpuLevel level : runnableLevels()) {
-    std::vector<float> z = powers(level, x, y);
+  for (const Machine &machine : machines()) {
+    std::vector<float> z = powers(machine, x, y);
     for (size_t i = 0; i < x.size(); ++i) {
       double expected = std::pow(double(x[i]), double(y[i]));
       if (std::fabs(expected) < 3e38 && std::fabs(expected) > 1e-37)
@@ -146,8 +146,8 @@ TEST(Power, OfSpecialValuesIsThatOfC) {
       x.push_back(a);
       y.push_back(b);
     }
-  for (CpuLevel level : runnableLevels()) {
-    std::vector<float> z = powers(level, x, y);
+  for (const Machine &machine : machines()) {
+    std::vector<float> z = powers(machine, x, y);
     for (size_t i = 0; i < x.size(); ++i) {
       float expected = std::pow(x[i], y[i]);
       if (std::isnan(expected)) {
@@ -162,8 +162,8 @@ TEST(Power, OfSpecialValuesIsThatOfC) {
 
 TEST(Math, ExpOfSpecialValues) {
   std::vector<float> x = {-INFINITY, INFINITY, NAN, -200, 200, 0, -88, 88.8f}, y(8);
-  for (CpuLevel level : runnableLevels()) {
-    Kernels::compile(unary("exp", 8), level).run("function", {x.data(), y.data()});
+  for (const Machine &machine : machines()) {
+    Kernels::compile(unary("exp", 8), machine).run("function", {x.data(), y.data()});
     EXPECT_EQ(y[0], 0);
     EXPECT_EQ(y[1], INFINITY);
     EXPECT_TRUE(std::isnan(y[2]));

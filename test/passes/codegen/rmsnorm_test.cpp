@@ -19,8 +19,8 @@ std::vector<std::pair<std::string, std::string>> sizes(int64_t units, int64_t gr
 }
 
 constexpr const char *kForward = R"(
-!rows = !rt.access<f32, [SPAN, COLUMNS], 1>
-!column = !rt.access<f32, [0, 0], 1>
+!rows = !rt.access<f32, [SPAN, COLUMNS], 1, align 16>
+!column = !rt.access<f32, [0, 0], 1, align 16>
 !row = !rt.access<f32, [GROUP, 1], 0>
 rt.row_program @forward rows [UNITS, GROUP] columns COLUMNS (%x: !rows, %w: !column, %y: !rows, %rstd: !row) {
   %inverse = arith.constant INVERSE : f32
@@ -42,10 +42,10 @@ rt.row_program @forward rows [UNITS, GROUP] columns COLUMNS (%x: !rows, %w: !col
 
 // dx = r * (g*w - x * r^2 * mean(g*w*x)); dw = sum over rows of g * x * r, one partial per group of rows.
 constexpr const char *kBackward = R"(
-!rows = !rt.access<f32, [SPAN, COLUMNS], 1>
-!column = !rt.access<f32, [0, 0], 1>
+!rows = !rt.access<f32, [SPAN, COLUMNS], 1, align 16>
+!column = !rt.access<f32, [0, 0], 1, align 16>
 !row = !rt.access<f32, [GROUP, 1], 0>
-!partial = !rt.access<f32, [COLUMNS, 0], 1, accumulate>
+!partial = !rt.access<f32, [COLUMNS, 0], 1, accumulate, align 16>
 !total = !rt.access<f32, [1, 0], 0, accumulate>
 rt.row_program @backward rows [UNITS, GROUP] columns COLUMNS group GROUP
     (%g: !rows, %x: !rows, %w: !column, %rstd: !row, %dx: !rows, %dw: !partial, %dots: !total) {
@@ -100,16 +100,16 @@ protected:
 
 TEST_P(RmsNorm, Forward) {
   auto [units, group, columns] = GetParam();
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(substitute(kForward, sizes(units, group, columns)), level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(substitute(kForward, sizes(units, group, columns)), machine);
     std::vector<float> y(rows_ * columns), rstd(rows_);
     kernels.run("forward", {x_.data(), w_.data(), y.data(), rstd.data()});
     for (int64_t i = 0; i < rows_; ++i) {
       double r = expectedRstd(i);
-      ASSERT_NEAR(rstd[i], r, 1e-6 * r) << name(level);
+      ASSERT_NEAR(rstd[i], r, 1e-6 * r) << name(machine);
       for (int64_t j = 0; j < columns; ++j)
         ASSERT_NEAR(y[i * columns + j], x_[i * columns + j] * r * w_[j], 1e-5)
-            << name(level) << " row " << i << " column " << j;
+            << name(machine) << " row " << i << " column " << j;
     }
   }
 }
@@ -119,8 +119,8 @@ TEST_P(RmsNorm, Backward) {
   std::vector<float> rstd(rows_);
   for (int64_t i = 0; i < rows_; ++i)
     rstd[i] = expectedRstd(i);
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(substitute(kBackward, sizes(units, group, columns)), level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(substitute(kBackward, sizes(units, group, columns)), machine);
     // NaN in the outputs: the first row of a group must store, not add.
     float nan = std::nanf("");
     std::vector<float> dx(rows_ * columns, nan), dw(units * columns, nan), dots(units, nan);
@@ -136,19 +136,20 @@ TEST_P(RmsNorm, Backward) {
       expectedDots[i / group] += dot;
       double scale = dot / columns * rstd[i] * rstd[i];
       for (int64_t j = 0; j < columns; ++j)
-        ASSERT_NEAR(dx[i * columns + j], (g[j] * w_[j] - x[j] * scale) * rstd[i], 2e-5) << name(level) << " row " << i;
+        ASSERT_NEAR(dx[i * columns + j], (g[j] * w_[j] - x[j] * scale) * rstd[i], 2e-5)
+            << name(machine) << " row " << i;
     }
     for (int64_t i = 0; i < units * columns; ++i)
-      ASSERT_NEAR(dw[i], expectedDw[i], 1e-5 * (1 + group)) << name(level) << " element " << i;
+      ASSERT_NEAR(dw[i], expectedDw[i], 1e-5 * (1 + group)) << name(machine) << " element " << i;
     for (int64_t i = 0; i < units; ++i)
-      ASSERT_NEAR(dots[i], expectedDots[i], 1e-5 * (1 + group * std::sqrt(columns))) << name(level);
+      ASSERT_NEAR(dots[i], expectedDots[i], 1e-5 * (1 + group * std::sqrt(columns))) << name(machine);
   }
 }
 
 // Tests that a range of units run in two calls gives the bits of one call.
 TEST_P(RmsNorm, SplitRangesGiveTheSameBits) {
   auto [units, group, columns] = GetParam();
-  Kernels kernels = Kernels::compile(substitute(kBackward, sizes(units, group, columns)), runnableLevels().back());
+  Kernels kernels = Kernels::compile(substitute(kBackward, sizes(units, group, columns)), machines().back());
   std::vector<float> rstd(rows_, 0.5f);
   auto run = [&](int64_t cut) {
     std::vector<float> dx(rows_ * columns), dw(units * columns), dots(units);
@@ -166,7 +167,7 @@ TEST_P(RmsNorm, SplitRangesGiveTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(Sizes, RmsNorm,
                          testing::Values(Case{5, 3, 1}, Case{5, 3, 3}, Case{1, 1, 16}, Case{2, 7, 63}, Case{3, 5, 64},
                                          Case{4, 1, 65}, Case{2, 4, 100}, Case{1, 9, 128}, Case{2, 8, 576},
-                                         Case{2, 8, 577}),
+                                         Case{2, 8, 577}, Case{3, 4, 1025}, Case{2, 3, 2048}, Case{1, 5, 4100}),
                          testing::PrintToStringParamName());
 
 } // namespace

@@ -2,7 +2,7 @@
 
 // Tests that a row of one vector's length has no loop over columns.
 // CHECK-LABEL: func.func @twice
-// CHECK-SAME: %[[X:.*]]: memref<256xf32> {llvm.align = 4 : i64}, %[[Y:.*]]: memref<256xf32> {{.*}}, %[[BEGIN:.*]]: index, %[[END:.*]]: index
+// CHECK-SAME: %[[X:.*]]: memref<256xf32> {llvm.align = 4 : i64, llvm.readonly}, %[[Y:.*]]: memref<256xf32> {{.*}}, %[[BEGIN:.*]]: index, %[[END:.*]]: index
 rt.row_program @twice rows [4] columns 64 (%x: !rt.access<f32, [64], 1>, %y: !rt.access<f32, [64], 1>) {
   // CHECK: scf.for %[[UNIT:.*]] = %[[BEGIN]] to %[[END]]
   // CHECK: %[[BASE:.*]] = arith.muli %[[UNIT]], %c64

@@ -7,8 +7,8 @@ namespace {
 
 // Rows [batch, heads, queries], columns = keys; the mask is [batch, keys].
 constexpr const char *kSoftmax = R"(
-!scores = !rt.access<f32, [HQK, QK, KEYS], 1>
-!mask = !rt.access<i1, [KEYS, 0, 0], 1>
+!scores = !rt.access<f32, [HQK, QK, KEYS], 1, align 16>
+!mask = !rt.access<i1, [KEYS, 0, 0], 1, align 16>
 rt.row_program @softmax rows [BATCH, HEADS, QUERIES] columns KEYS (%x: !scores, %mask: !mask, %y: !scores) {
   %query = rt.row_index 2 : i32
   %hidden = arith.constant 0xFF800000 : f32
@@ -51,8 +51,8 @@ TEST_P(Softmax, CausalWithKeyMask) {
   std::vector<uint8_t> mask(batch * keys, 1);
   for (int64_t key = 1; key < keys; key += 3)
     mask[keys + key] = 0;
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(text, level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(text, machine);
     std::vector<float> y(x.size());
     kernels.run("softmax", {x.data(), mask.data(), y.data()});
     for (int64_t row = 0; row < batch * heads * queries; ++row) {
@@ -63,12 +63,12 @@ TEST_P(Softmax, CausalWithKeyMask) {
         sum += seen(key) ? std::exp(double(x[row * keys + key])) : 0;
       for (int64_t key = 0; key < keys; ++key)
         ASSERT_NEAR(y[row * keys + key], seen(key) ? std::exp(double(x[row * keys + key])) / sum : 0, 1e-6)
-            << name(level) << " row " << row << " key " << key;
+            << name(machine) << " row " << row << " key " << key;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Keys, Softmax, testing::Values(1, 7, 64, 77, 144), testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(Keys, Softmax, testing::Values(1, 7, 64, 77, 128, 144), testing::PrintToStringParamName());
 
 constexpr const char *kExtrema = R"(
 !rows = !rt.access<f32, [70], 1>
@@ -88,12 +88,12 @@ TEST(Reductions, ExtremaIgnoreNaN) {
   std::fill(x.begin() + 70, x.begin() + 140, std::nanf(""));
   x[140 + 69] = INFINITY;
   x[140] = -INFINITY;
-  for (CpuLevel level : runnableLevels()) {
-    Kernels kernels = Kernels::compile(kExtrema, level);
+  for (const Machine &machine : machines()) {
+    Kernels kernels = Kernels::compile(kExtrema, machine);
     std::vector<float> max(3), min(3);
     kernels.run("extrema", {x.data(), max.data(), min.data()});
-    EXPECT_EQ(max, (std::vector<float>{-2, -INFINITY, INFINITY})) << name(level);
-    EXPECT_EQ(min, (std::vector<float>{-8, INFINITY, -INFINITY})) << name(level);
+    EXPECT_EQ(max, (std::vector<float>{-2, -INFINITY, INFINITY})) << name(machine);
+    EXPECT_EQ(min, (std::vector<float>{-8, INFINITY, -INFINITY})) << name(machine);
   }
 }
 
@@ -118,15 +118,15 @@ rt.row_program @integers rows [4] columns COLUMNS
 })";
 
 TEST(Reductions, IntegersAndBooleans) {
-  for (int64_t columns : {5, 64, 130}) {
+  for (int64_t columns : {5, 64, 130, 1024, 1100, 2048}) {
     std::vector<int64_t> ids(4 * columns);
     std::vector<uint8_t> flags(4 * columns, 0);
     for (size_t i = 0; i < ids.size(); ++i)
       ids[i] = static_cast<int64_t>(i * 7919 % 101) - 120;
     std::fill(flags.begin() + columns, flags.begin() + 2 * columns, 1);
     flags[3 * columns - 1] = 7; // any byte that is not zero is true
-    for (CpuLevel level : runnableLevels()) {
-      Kernels kernels = Kernels::compile(substitute(kIntegers, {{"COLUMNS", std::to_string(columns)}}), level);
+    for (const Machine &machine : machines()) {
+      Kernels kernels = Kernels::compile(substitute(kIntegers, {{"COLUMNS", std::to_string(columns)}}), machine);
       std::vector<int64_t> sum(4), max(4);
       std::vector<int32_t> min(4);
       std::vector<uint8_t> all(4, 9), any(4, 9);
@@ -137,8 +137,59 @@ TEST(Reductions, IntegersAndBooleans) {
         EXPECT_EQ(max[row], *std::max_element(begin, end));
         EXPECT_EQ(min[row], *std::min_element(begin, end));
       }
-      EXPECT_EQ(all, (std::vector<uint8_t>{0, 1, 0, 0})) << name(level);
-      EXPECT_EQ(any, (std::vector<uint8_t>{0, 1, 1, 0})) << name(level);
+      EXPECT_EQ(all, (std::vector<uint8_t>{0, 1, 0, 0})) << name(machine);
+      EXPECT_EQ(any, (std::vector<uint8_t>{0, 1, 1, 0})) << name(machine);
+    }
+  }
+}
+
+// y = x^2 * (old + 2 new) with x^2 in a scratch row and new = 2 old, which the row writes over old; sums and extremes
+// in double.
+constexpr const char *kLong = R"(
+!rows = !rt.access<f32, [COLUMNS], 1, align 16>
+!row = !rt.access<f32, [1], 0>
+!double = !rt.access<f64, [1], 0>
+rt.row_program @long rows [3] columns COLUMNS (%x: !rows, %y: !rows, %scale: !row, %sum: !double, %max: !double) {
+  %squares = rt.scratch : !rt.scratch<f32>
+  %s, %m = rt.sweep (%a = %x : !rows) writes (%squares : !rt.scratch<f32>) reduces (add : f64, max : f64) {
+    %q = arith.mulf %a, %a : f32
+    %d = arith.extf %a : f32 to f64
+    rt.yield %q, %d, %d : f32, f64, f64
+  }
+  rt.store %s, %sum : f64, !double
+  rt.store %m, %max : f64, !double
+  %old = rt.load %scale : !row -> f32
+  %two = arith.constant 2.0 : f32
+  %new = arith.mulf %old, %two : f32
+  rt.store %new, %scale : f32, !row
+  %again = rt.load %scale : !row -> f32
+  rt.sweep (%q = %squares : !rt.scratch<f32>, %r = %scale : !row) writes (%y : !rows) {
+    %both = arith.addf %r, %again : f32
+    %all = arith.addf %both, %old : f32
+    %t = arith.mulf %q, %all : f32
+    rt.yield %t : f32
+  }
+})";
+
+// Tests rows of a warp and of a block, with scratch in shared memory and beyond it, and values of a row that are read
+// after they were written.
+TEST(Rows, OfAnyLength) {
+  for (int64_t columns : {3, 64, 100, 1024, 1028, 3000, 13000, 13001}) {
+    std::vector<float> x = randomFloats(3 * columns, 12);
+    for (const Machine &machine : machines()) {
+      Kernels kernels = Kernels::compile(substitute(kLong, {{"COLUMNS", std::to_string(columns)}}), machine);
+      std::vector<float> y(3 * columns), scale = {1, 2, 3};
+      std::vector<double> sum(3), max(3);
+      kernels.run("long", {x.data(), y.data(), scale.data(), sum.data(), max.data()});
+      EXPECT_EQ(scale, (std::vector<float>{2, 4, 6})) << name(machine);
+      for (int64_t row = 0; row < 3; ++row) {
+        auto begin = x.begin() + row * columns, end = begin + columns;
+        EXPECT_NEAR(sum[row], std::accumulate(begin, end, 0.0), 1e-10) << name(machine) << " " << columns;
+        EXPECT_EQ(max[row], *std::max_element(begin, end)) << name(machine);
+      }
+      for (int64_t i = 0; i < 3 * columns; ++i)
+        ASSERT_EQ(y[i], x[i] * x[i] * (2.5f * scale[i / columns]))
+            << name(machine) << " " << columns << " element " << i;
     }
   }
 }

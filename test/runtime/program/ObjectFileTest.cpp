@@ -109,5 +109,43 @@ TEST(ObjectFile, SurvivesFlippedBytes) {
   EXPECT_EQ(textOf(bytes), "ok");
 }
 
+TEST(ObjectFile, KindsByTarget) {
+  EXPECT_EQ(objectKind("x86-64-v3"), ObjectKind::SharedObject);
+  EXPECT_EQ(objectKind("sm_90"), ObjectKind::Cubin);
+  EXPECT_EQ(objectKind("ptx"), ObjectKind::Ptx);
+}
+
+std::string cubinAfter(const std::function<void(Elf64_Ehdr &)> &change) {
+  std::vector<uint8_t> bytes = test::sampleProgram().objects[1]->bytes;
+  change(*reinterpret_cast<Elf64_Ehdr *>(bytes.data()));
+  Status status = verifyCubin(bytes);
+  return status.isOk() ? "ok" : status.text();
+}
+
+TEST(Cubin, IsAnElfFileForCuda) {
+  EXPECT_EQ(cubinAfter([](auto &) {}), "ok");
+  EXPECT_THAT(cubinAfter([](auto &h) { h.e_ident[0] = 0; }), HasSubstr("not an ELF"));
+  EXPECT_THAT(verifyCubin({}).text(), HasSubstr("not an ELF"));
+  EXPECT_THAT(cubinAfter([](auto &h) { h.e_machine = EM_X86_64; }), HasSubstr("for CUDA"));
+  EXPECT_THAT(cubinAfter([](auto &h) { h.e_ident[EI_CLASS] = ELFCLASS32; }), HasSubstr("64-bit"));
+  EXPECT_THAT(cubinAfter([](auto &h) { h.e_shoff = ~uint64_t(0); }), HasSubstr("outside of the file"));
+  EXPECT_THAT(cubinAfter([](auto &h) { h.e_shnum = 0; }), HasSubstr("outside of the file"));
+  EXPECT_THAT(cubinAfter([](auto &h) { h.e_phnum = 9, h.e_phentsize = 56; }), HasSubstr("outside of the file"));
+}
+
+std::string ptxText(std::string_view text) {
+  Status status = verifyPtx({reinterpret_cast<const uint8_t *>(text.data()), text.size()});
+  return status.isOk() ? "ok" : status.text();
+}
+
+TEST(Ptx, IsTextWithoutForeignFunctions) {
+  EXPECT_EQ(ptxText(".version 7.0\n.target sm_80\n\t// code\n"), "ok");
+  EXPECT_THAT(ptxText(""), HasSubstr("does not begin with a version"));
+  EXPECT_THAT(ptxText(".target sm_80"), HasSubstr("does not begin with a version"));
+  EXPECT_THAT(ptxText(std::string_view(".version 7.0\0", 13)), HasSubstr("is not text"));
+  EXPECT_THAT(ptxText(".version \xff"), HasSubstr("is not text"));
+  EXPECT_THAT(ptxText(".version 7.0\n.extern .func f();"), HasSubstr("from elsewhere"));
+}
+
 } // namespace
 } // namespace graft

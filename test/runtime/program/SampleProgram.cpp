@@ -5,6 +5,8 @@
 #include "runtime/program/Layout.h"
 #include "runtime/program/ProgramFile.h"
 
+#include <cstring>
+#include <elf.h>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
@@ -105,9 +107,19 @@ public:
     program.parameters.push_back(std::move(parameter));
   }
 
+  void object(std::string target, std::vector<uint8_t> bytes) {
+    auto object = std::make_unique<ObjectT>();
+    object->target = std::move(target);
+    object->digest = hash64(bytes.data(), bytes.size());
+    object->bytes = std::move(bytes);
+    program.objects.push_back(std::move(object));
+  }
+
   void kernel(std::string symbol, std::vector<Access> operands) {
     auto kernel = std::make_unique<KernelT>();
     kernel->symbol = std::move(symbol);
+    kernel->block_threads = 128;
+    kernel->block_units = 4;
     kernel->operands = std::move(operands);
     program.kernels.push_back(std::move(kernel));
   }
@@ -129,6 +141,22 @@ std::unique_ptr<OptimizerT> adamw() {
   optimizer->clip_grad_norm = 1;
   optimizer->learning_rate = 0.01;
   return optimizer;
+}
+
+/// What the loader looks at in a cubin: the header and the table of sections.
+std::vector<uint8_t> cubin() {
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_ident[EI_DATA] = ELFDATA2LSB;
+  header.e_type = ET_EXEC;
+  header.e_machine = 190; // EM_CUDA
+  header.e_shoff = sizeof header;
+  header.e_shentsize = sizeof(Elf64_Shdr);
+  header.e_shnum = 1;
+  std::vector<uint8_t> bytes(sizeof header + sizeof(Elf64_Shdr));
+  std::memcpy(bytes.data(), &header, sizeof header);
+  return bytes;
 }
 
 void addPredict(Builder &b, unsigned embed, unsigned weight) {
@@ -226,11 +254,10 @@ ProgramT sampleProgram() {
   addAccumulate(b, 2, true, embed, weight, dEmbed, dWeight);
   b.program.arena_bytes = 704;
   b.program.optimizer = adamw();
-  auto object = std::make_unique<ObjectT>();
-  object->target = "x86-64-v3"; // plain x86-64 code, which runs there too
-  object->bytes = readObject();
-  object->digest = hash64(object->bytes.data(), object->bytes.size());
-  b.program.objects.push_back(std::move(object));
+  b.object("x86-64-v3", readObject()); // plain x86-64 code, which runs there too
+  b.object("sm_80", cubin());
+  std::string_view ptx = ".version 7.0\n.target sm_80\n.address_size 64\n";
+  b.object("ptx", {ptx.begin(), ptx.end()});
   return std::move(b.program);
 }
 

@@ -1,4 +1,5 @@
 // One case per fault that the program verifier knows: break a valid program, expect the sentence.
+#include "runtime/program/Hash.h"
 #include "runtime/program/HostFunctions.h"
 #include "runtime/program/Layout.h"
 #include "runtime/program/Program.h"
@@ -232,6 +233,11 @@ const Fault entryFaults[] = {
      "is not in this entry's arena"}};
 INSTANTIATE_TEST_SUITE_P(Entry, Verifier, testing::ValuesIn(entryFaults), caseName);
 
+void setBytes(ProgramT &program, size_t object, std::vector<uint8_t> bytes) {
+  program.objects[object]->digest = hash64(bytes.data(), bytes.size());
+  program.objects[object]->bytes = std::move(bytes);
+}
+
 const Fault kernelFaults[] = {
     {"Symbol", [](ProgramT &p) { p.kernels[0]->symbol = "a b"; }, "not an identifier"},
     {"SymbolTwice", [](ProgramT &p) { p.kernels[0]->symbol = "half_square_sum"; }, "occurs twice"},
@@ -263,7 +269,16 @@ const Fault kernelFaults[] = {
     {"ObjectDigest", [](ProgramT &p) { p.objects[0]->digest ^= 1; }, "digest of the object code"},
     {"ObjectBytes", [](ProgramT &p) { p.objects[0]->bytes[500] ^= 1; }, "digest of the object code"},
     {"ObjectTarget", [](ProgramT &p) { p.objects[0]->target = "x86-64-v9"; }, "does not run on this CPU"},
-    {"NoObject", [](ProgramT &p) { p.objects.clear(); }, "does not run on this CPU"}};
+    {"NoObject", [](ProgramT &p) { p.objects.clear(); }, "does not run on this CPU"},
+    {"OnlyCuda", [](ProgramT &p) { p.objects.erase(p.objects.begin()); }, "for ptx sm_80 does not run on this CPU"},
+    {"CubinDigest", [](ProgramT &p) { p.objects[1]->digest ^= 1; }, "object 1 'sm_80': digest of the object code"},
+    {"Cubin", [](ProgramT &p) { setBytes(p, 1, p.objects[0]->bytes); }, "object 1 'sm_80': cubin is not a 64-bit"},
+    {"Ptx", [](ProgramT &p) { setBytes(p, 2, {'x'}); }, "object 2 'ptx': PTX does not begin with a version"},
+    {"NoBlock", [](ProgramT &p) { p.kernels[1]->block_threads = p.kernels[1]->block_units = 0; },
+     "kernel 1 'half_square_sum': has CUDA code but no block of threads"},
+    {"HalfWarp", [](ProgramT &p) { p.kernels[0]->block_threads = 48; }, "has blocks of 48 threads for 4 units"},
+    {"LargeBlock", [](ProgramT &p) { p.kernels[0]->block_threads = 2048; }, "has blocks of 2048 threads"},
+    {"BlockUnits", [](ProgramT &p) { p.kernels[0]->block_units = -1; }, "has blocks of 128 threads for -1 units"}};
 INSTANTIATE_TEST_SUITE_P(Kernel, Verifier, testing::ValuesIn(kernelFaults), caseName);
 
 const Fault gemmFaults[] = {
@@ -576,6 +591,7 @@ std::string overwrittenInALoop(const std::string &name) {
     p.kernels[0]->operands = {Access::Read, Access::Write};
     p.kernels[0]->extents = {old.size, old.size};
     p.kernels[0]->in_place.emplace_back(0, 1);
+    std::erase_if(p.objects, [](const auto &object) { return !object->target.starts_with("x86"); });
     KernelCallT call;
     call.operands = {read, written};
     operation(p, 0, 4).Set(std::move(call));
