@@ -43,6 +43,7 @@ class Bench:
     compiles: bool
     logs: str
     children: list
+    compute: str = "float32"  # of the work that is measured
 
     def end_children(self):
         while self.children:
@@ -69,6 +70,7 @@ def measure(bench, name):
     """Runs all rounds of one work; returns its part of the result."""
     work = WORKS[name]
     say(f"{name}: {work.what}, {bench.threads} threads")
+    bench.compute = work.compute
     with tempfile.TemporaryDirectory(prefix="against-pytorch-", dir=BUILD) as folder:
         try:
             graft, settings = work.prepare(bench, folder)

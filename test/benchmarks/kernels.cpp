@@ -179,10 +179,18 @@ void measureStreams(WorkerPool &pool) {
   const int64_t count = 32 << 20;
   std::vector<float> p(count, 0.1f), g(count, 0.01f), m(count), v(count);
   AdamWNumbers numbers = adamwNumbers(1e-6, 0.9, 0.95, 1e-8, 0.1, 1, 1);
-  stream("AdamW, 28 B", pool, count, 28.0 * count, [&](int64_t begin, int64_t end) {
-    vectorFunctions().adamw(p.data() + begin, g.data() + begin, m.data() + begin, v.data() + begin, end - begin,
-                            numbers);
-  });
+  std::vector<float> scales(2 * count / momentBlock);
+  auto adamw = [&](const char *name, MomentForm form, double bytes) {
+    Moments moments{form, {m.data(), scales.data()}, {v.data(), scales.data() + count / momentBlock}};
+    stream(name, pool, count / momentBlock, bytes * count, [&](int64_t begin, int64_t end) {
+      int64_t first = begin * momentBlock;
+      AdamWArrays arrays{p.data() + first, g.data() + first};
+      vectorFunctions().adamw(arrays, moments, first, (end - begin) * momentBlock, numbers, 1);
+    });
+  };
+  adamw("AdamW, 28 B", MomentForm::F32, 28);
+  adamw("bfloat16 moments, 20 B", MomentForm::BF16, 20);
+  adamw("8-bit moments, 16 B", MomentForm::Blocks8, 16);
   stream("squared norm, 4 B", pool, count, 4.0 * count, [&](int64_t begin, int64_t end) {
     volatile double sum = vectorFunctions().squaredNorm(g.data() + begin, end - begin);
     (void)sum;

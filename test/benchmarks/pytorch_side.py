@@ -2,7 +2,9 @@
 
 against_pytorch.py starts it and talks to it in lines of JSON. The first line on standard input says what to make ready:
 
-    {"work": "smollm2-step", "threads": 2, "options": {...}, "settings": {...}}
+    {"work": "smollm2-step", "compute": "float32", "threads": 2, "options": {...}, "settings": {...}}
+
+compute is the type of matrix products: "bfloat16" is autocast.
 
 The answer is {"ready": true} with versions. Each further line asks for one step; the answer holds its seconds, the numbers that the step
 computed, and the peak of resident memory since the process began. Between steps the process is blocked on standard input; when that ends, so does
@@ -245,7 +247,8 @@ def main():
     for _ in sys.stdin:
         gc.collect()
         start = time.perf_counter()
-        result = step()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=order["compute"] == "bfloat16"):
+            result = step()
         seconds = time.perf_counter() - start
         answer(seconds=seconds, values=values_of(result), peak_mib=peak_mib())
 

@@ -92,7 +92,7 @@ class PyTorchSide:
             self.process = subprocess.Popen([bench.python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
                                             start_new_session=True)
         bench.children.append(self.process)
-        self.ready = self.ask({"work": work, "threads": bench.threads, "options": variant.options, "settings": settings}, "making ready")
+        self.ready = self.ask({"work": work.removesuffix("-bfloat16"), "compute": bench.compute, "threads": bench.threads, "options": variant.options, "settings": settings}, "making ready")
         self.cpu = self.cpu_seconds()
 
     def ask(self, order, doing):
@@ -144,7 +144,7 @@ class Graft:
         self.log, self.output = os.path.join(bench.logs, "graft.log"), os.path.join(folder, "output.json")
         path = os.path.join(folder, "recipe.toml")
         with open(path, "w") as file:
-            file.write(recipe)
+            file.write(recipe + f'[precision]\ncompute = "{bench.compute}"\n')
         say("Graft: compiling")
         self.run("compile", path, "-o", self.program, "--quiet", "--json")
         self.plan = self.answer()

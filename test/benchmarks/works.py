@@ -1,6 +1,6 @@
 """What is measured: for each work Graft's side, PyTorch's variants, the bar, and what must agree before a number counts.
 
-A new work is an entry of WORKS here and a function of the same name in WORKS of pytorch_side.py.
+A new work is an entry of WORKS here and a function of the same name in WORKS of pytorch_side.py; narrow() makes another with products in bfloat16.
 """
 import array
 import json
@@ -45,6 +45,7 @@ class Work:
     need: Callable
     prepare: Callable
     agree: tuple[dict, ...]
+    compute: str = "float32"  # of products: Graft's recipe, PyTorch's autocast
     limits: tuple[Limit, ...] = ()
     bare: Callable | None = None
 
@@ -191,12 +192,12 @@ def need_head(model):
 
 
 def prepare_head(bench, folder):
-    """The budget leaves 0.1 GiB beside weights, gradients and the two moments, which this work does not use."""
+    """The budget leaves 0.1 GiB beside weights (and their working copies), gradients and the two moments, which this work does not use."""
     weights, batch = os.path.join(folder, "model.safetensors"), os.path.join(folder, "batch.safetensors")
     write_data(bench, "head", weights)
     write_data(bench, "head-batch", batch)
     parameters = 4 * HEAD["width"] * (HEAD["words"] + HEAD["tokens"] + 1)
-    recipe = HEAD_RECIPE.format(graph=json.dumps(HEAD_GRAPH), weights=json.dumps(weights), budget=int(4 * parameters + HEAD_EXTRA * 2**30))
+    recipe = HEAD_RECIPE.format(graph=json.dumps(HEAD_GRAPH), weights=json.dumps(weights), budget=int((4 if bench.compute == "float32" else 4.5) * parameters + HEAD_EXTRA * 2**30))
     graft = GraftRun(bench, folder, recipe, batch, "accumulate", lambda side, answer, out: {"loss": answer["loss"], "grad_norm": answer["grad_norm"]})
     return graft, {"weights": weights, "batch": batch}
 
@@ -289,4 +290,23 @@ WORKS = {
         need=need_gpt2,
         prepare=lambda bench, folder: prepare_adamw(bench, folder, clip=1.0),
         agree=({"parameters": (0, 0)},)),
+}
+
+NARROW = "-bfloat16"  # what such a work's name ends in
+
+
+def narrow(work, bar, limits=()):
+    """The same work with products in bfloat16. The two sides round in other places: they agree to a few roundings only, and gradients to what
+    a few tokens make whose ratio the clip takes on one side and not on the other."""
+    bounds = {"tokens": (0, 0), "grad_norm": (0, 0.2)}
+    agree = tuple({name: bounds.get(name, (2e-2, 5e-2)) for name in step} for step in work.agree)
+    return replace(work, what=work.what.removesuffix(", float32") + ", products in bfloat16", bar=bar, agree=agree, compute="bfloat16", limits=limits, bare=None)
+
+
+WORKS |= {
+    "smollm2-step" + NARROW: narrow(WORKS["smollm2-step"], 0.68),
+    "smollm2-packed" + NARROW: narrow(WORKS["smollm2-packed"], 0.28),
+    "gpt2-step" + NARROW: narrow(WORKS["gpt2-step"], 0.78),
+    "head" + NARROW: narrow(WORKS["head"], 0.53, WORKS["head"].limits[:1]),
+    "logprobs" + NARROW: narrow(WORKS["logprobs"], 0.68),
 }
