@@ -24,14 +24,16 @@ FusedHead Compiler::fuseHeads(ModuleOp module, int64_t chunkRows) {
   return head;
 }
 
-void Compiler::narrow(const Recipe &recipe, ModuleOp module) {
+std::vector<std::string> Compiler::narrow(const Recipe &recipe, ModuleOp module) {
+  std::vector<std::string> stored;
   for (StringRef name : {"logprobs", "accumulate"})
     if (auto function = module.lookupSymbol<func::FuncOp>(name)) {
       if (recipe.precision.parameters == StorageType::BFloat16)
-        narrowStorage(function);
+        stored = narrowStorage(function);
       if (recipe.precision.compute == ComputeType::BFloat16)
         narrowProducts(function);
     }
+  return stored;
 }
 
 namespace {
@@ -49,10 +51,13 @@ Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(const Recipe &r
   made->microBatches = recipe.batch.microBatches;
   made->module = ModuleOp(*module.graph.module).clone();
   made->head = fuseHeads(*made->module, chunkRows);
-  narrow(recipe, *made->module);
+  std::vector<std::string> stored = narrow(recipe, *made->module), copies = narrowParameters(*made->module);
   fillTables(recipe, module, made->others.program);
-  bool copies = recipe.precision.parameters == StorageType::Float32; // otherwise products read the weights themselves
-  layOutParameters(made->others.program, copies ? narrowParameters(*made->module) : std::vector<std::string>());
+  for (const auto &parameter : made->others.program.parameters)
+    if (llvm::is_contained(stored, parameter->name))
+      parameter->dtype = schema::DType::BF16;
+  llvm::erase_if(copies, [&](const std::string &name) { return llvm::is_contained(stored, name); });
+  layOutParameters(made->others.program, copies);
   made->others.kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;

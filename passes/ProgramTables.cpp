@@ -56,12 +56,12 @@ std::map<std::string, std::string> settings(const Recipe &recipe, const EntryMod
 }
 
 std::unique_ptr<schema::ParameterT> parameterTable(const ImportedParameter &parameter,
-                                                   const Recipe::Optimizer &optimizer, StorageType storage) {
+                                                   const Recipe::Optimizer &optimizer) {
   auto table = std::make_unique<schema::ParameterT>();
   table->name = parameter.name;
   table->aliases = parameter.aliases;
   table->shape = parameter.shape;
-  table->dtype = storage == StorageType::BFloat16 ? schema::DType::BF16 : schema::DType::F32;
+  table->dtype = schema::DType::F32; // those of [precision] parameters: Compiler::candidate
   table->trained = parameter.trained;
   bool decays = parameter.trained && (optimizer.decay == Decay::All || parameter.shape.size() >= 2);
   table->weight_decay = decays ? static_cast<float>(optimizer.weightDecay) : 0.0f;
@@ -104,7 +104,7 @@ void fillTables(const Recipe &recipe, const EntryModule &module, schema::Program
     program.settings.push_back(std::move(setting));
   }
   for (const ImportedParameter &parameter : module.graph.parameters)
-    program.parameters.push_back(parameterTable(parameter, recipe.optimizer, recipe.precision.parameters));
+    program.parameters.push_back(parameterTable(parameter, recipe.optimizer));
   program.optimizer = optimizerTable(recipe.optimizer);
 }
 

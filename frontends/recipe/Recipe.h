@@ -134,7 +134,7 @@ struct Recipe {
   } optimizer;
 
   struct Precision {
-    StorageType parameters = StorageType::Float32; ///< of weights while training; bfloat16 is rounded stochastically
+    StorageType parameters = StorageType::Float32; ///< of matrices that train; bfloat16 is rounded stochastically
     ComputeType compute = ComputeType::Float32;    ///< of the inputs of matrix products; tf32 is not done yet
     bool operator==(const Precision &) const = default;
   } precision;

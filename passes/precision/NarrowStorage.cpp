@@ -3,6 +3,8 @@
 #include "dialects/nn/NNDialect.h"
 #include "dialects/rl/RLDialect.h"
 
+#include <set>
+
 using namespace mlir;
 
 namespace graft {
@@ -18,13 +20,16 @@ bool gathersRows(nn::GatherOp gather, Value table) {
 
 } // namespace
 
-void narrowStorage(func::FuncOp function) {
+std::vector<std::string> narrowStorage(func::FuncOp function) {
   SmallVector<rl::ParameterOp> parameters;
   function.walk([&](rl::ParameterOp op) {
-    if (nn::typeOf(op.getResult()).getElementType().isF32())
+    RankedTensorType type = nn::typeOf(op.getResult());
+    if (op.getTrained() && type.getElementType().isF32() && type.getRank() >= 2)
       parameters.push_back(op);
   });
+  std::set<std::string> names;
   for (rl::ParameterOp op : parameters) {
+    names.insert(op.getName().str());
     OpBuilder builder(op);
     Type bf16 = builder.getBF16Type();
     RankedTensorType wideType = nn::typeOf(op.getResult());
@@ -44,6 +49,7 @@ void narrowStorage(func::FuncOp function) {
       op.replaceAllUsesWith(arith::ExtFOp::create(builder, op.getLoc(), wideType, narrow).getResult());
     op.erase();
   }
+  return {names.begin(), names.end()};
 }
 
 } // namespace graft
