@@ -82,9 +82,7 @@ void RowProgramOp::letRunInPlace(unsigned read, unsigned written) {
 }
 
 bool RowProgramOp::mayRunInPlace(unsigned read, unsigned written) {
-  auto isAlone = [&](unsigned index) {
-    return cast<AccessType>(getBody()->getArgument(index).getType()).getNoalias();
-  };
+  auto isAlone = [&](unsigned index) { return cast<AccessType>(getBody()->getArgument(index).getType()).getNoalias(); };
   return !isAlone(read) && !isAlone(written);
 }
 

@@ -67,7 +67,7 @@ private:
 } // namespace
 
 llvm::DenseMap<uint32_t, InPlace> findInPlace(const schema::EntryT &entry, const schema::ProgramT &program,
-                                               ModuleOp kernels) {
+                                              ModuleOp kernels) {
   return InPlaceFinder(entry, program, kernels).run();
 }
 

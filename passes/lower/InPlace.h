@@ -21,6 +21,6 @@ struct InPlace {
 /// before it writes it. Each buffer is taken over once at most.
 ///   Requires  final lifetimes; calls that count the row programs of `kernels`.
 llvm::DenseMap<uint32_t, InPlace> findInPlace(const schema::EntryT &entry, const schema::ProgramT &program,
-                                               mlir::ModuleOp kernels);
+                                              mlir::ModuleOp kernels);
 
 } // namespace graft

@@ -9,10 +9,10 @@
 namespace graft {
 
 /// Reads float32 parameters of `function` that train and have two or more dimensions as bfloat16, and widens them where
-/// they are used: `rl.parameter` gives bfloat16, `arith.extf` follows. Gathers take rows of bfloat16 and widen what they
-/// took, never the table. Vectors and buffers stay float32: they are a thousandth of the memory, and norms and
-/// frequencies of rotary angles need the digits. Run before narrowProducts(), which then reads the parameters themselves.
-/// Returns their names, sorted: the same for all functions of a model.
+/// they are used: `rl.parameter` gives bfloat16, `arith.extf` follows. Gathers take rows of bfloat16 and widen what
+/// they took, never the table. Vectors and buffers stay float32: they are a thousandth of the memory, and norms and
+/// frequencies of rotary angles need the digits. Run before narrowProducts(), which then reads the parameters
+/// themselves. Returns their names, sorted: the same for all functions of a model.
 std::vector<std::string> narrowStorage(mlir::func::FuncOp function);
 
 } // namespace graft
