@@ -39,6 +39,11 @@ inline bool isElementwise(mlir::Operation *op) {
   return llvm::isa<SigmoidOp, SoftplusOp>(op) || mlir::OpTrait::hasElementwiseMappableTraits(op);
 }
 
+/// True for operators that move no data: nn.reshape, transpose, slice, broadcast; false for null.
+inline bool isView(mlir::Operation *op) {
+  return llvm::isa_and_nonnull<ReshapeOp, TransposeOp, SliceOp, BroadcastOp>(op);
+}
+
 /// The static shape of a ranked tensor value.
 inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) {
   return llvm::cast<mlir::RankedTensorType>(value.getType()).getShape();

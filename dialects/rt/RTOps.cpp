@@ -38,8 +38,7 @@ size_t RowProgramOp::getUnitRank() {
   return rank;
 }
 
-/// True for a use that writes; false for one that reads.
-static bool isWrite(OpOperand &use) {
+bool graft::rt::isWrite(OpOperand &use) {
   if (auto sweep = dyn_cast<SweepOp>(use.getOwner()))
     return use.getOperandNumber() >= sweep.getInputs().size();
   return isa<StoreOp>(use.getOwner());

@@ -29,6 +29,9 @@ constexpr int64_t kMaxScratchBytes = int64_t(2) << 20;
 /// The type in which values of an access, a scratch row or an element type are computed with: f32 for bf16 and f16.
 mlir::Type computeType(mlir::Type type);
 
+/// True for a use of an access that writes through it; false for one that reads.
+bool isWrite(mlir::OpOperand &use);
+
 } // namespace graft::rt
 
 #define GET_OP_CLASSES

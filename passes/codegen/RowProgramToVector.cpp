@@ -60,16 +60,10 @@ private:
 
 /// Whether the row program writes through the access, and whether it reads there.
 bool isWritten(Value access) {
-  return llvm::any_of(access.getUses(), [](OpOperand &use) {
-    auto sweep = dyn_cast<rt::SweepOp>(use.getOwner());
-    return sweep ? use.getOperandNumber() >= sweep.getInputs().size() : isa<rt::StoreOp>(use.getOwner());
-  });
+  return llvm::any_of(access.getUses(), rt::isWrite);
 }
 bool isRead(Value access) {
-  return llvm::any_of(access.getUses(), [](OpOperand &use) {
-    auto sweep = dyn_cast<rt::SweepOp>(use.getOwner());
-    return sweep ? use.getOperandNumber() < sweep.getInputs().size() : isa<rt::LoadOp>(use.getOwner());
-  });
+  return !llvm::all_of(access.getUses(), rt::isWrite);
 }
 
 /// Whether the body may read values of the row where it writes this one.

@@ -89,10 +89,6 @@ Index identityIndex(size_t rank, size_t spaceRank) {
   return index;
 }
 
-bool isView(Operation *op) {
-  return op && isa<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastOp>(op);
-}
-
 std::optional<Source> stepThroughView(Operation *op, const Index &index, ArrayRef<int64_t> space) {
   if (auto transpose = dyn_cast<nn::TransposeOp>(op)) {
     Index inner(index.size());

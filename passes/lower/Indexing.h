@@ -8,6 +8,7 @@
 // At the source they become strides and an offset. A reshape that cannot be split is where a copy must be made.
 #pragma once
 
+#include "dialects/nn/NNDialect.h"
 #include "mlir/IR/Value.h"
 #include "llvm/ADT/SmallVector.h"
 
@@ -33,8 +34,7 @@ struct Source {
   Index index;
 };
 
-/// True for operators that move no data: nn.reshape, transpose, slice, broadcast.
-bool isView(mlir::Operation *op);
+using nn::isView;
 
 /// One step: the operand of the view `op` and its index, given the index of the result. Nothing if a reshape cannot be
 /// split.

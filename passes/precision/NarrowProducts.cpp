@@ -53,7 +53,7 @@ private:
     if (!op)
       if (Value argument = loopArgument(cast<BlockArgument>(wide), type))
         return argument;
-    if (isa_and_nonnull<nn::TransposeOp, nn::ReshapeOp, nn::BroadcastOp, nn::SliceOp>(op)) {
+    if (nn::isView(op)) {
       IRMapping map;
       map.map(op->getOperand(0), twin(op->getOperand(0)));
       Operation *view = builder.clone(*op, map);

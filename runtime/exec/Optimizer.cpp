@@ -41,10 +41,10 @@ Optimizer::Optimizer(const schema::Program &program, State state) : program_(pro
 kernels::Moments Optimizer::moments(unsigned parameter) const {
   const schema::Parameter &p = *program_.parameters()->Get(parameter);
   schema::DType stored = program_.optimizer()->state();
-  int64_t bytes = (storedElements(p) + kernels::momentBlock - 1) / kernels::momentBlock * kernels::momentBlock;
+  static_assert(kernels::momentBlock == momentBlockElements);
   auto moment = [&](uint8_t *block) {
     uint8_t *at = block + p.state_offset();
-    return kernels::Moment{at, reinterpret_cast<float *>(at + bytes)};
+    return kernels::Moment{at, reinterpret_cast<float *>(at + momentScales(storedElements(p)))};
   };
   auto form = stored == schema::DType::F32    ? kernels::MomentForm::F32
               : stored == schema::DType::BF16 ? kernels::MomentForm::BF16

@@ -315,7 +315,12 @@ void Session::State::pack(Block block, unsigned index, std::span<const float> va
                                           static_cast<int64_t>(values.size()), values.data());
 }
 
-float *Session::State::floatsOf(Block block, unsigned index) {
+/// An array as float32: where it lies, or, in another form, in `unpacked`.
+float *Session::State::floatsOf(Block block, unsigned index, std::vector<float> &unpacked) {
+  if (isPacked(block, index)) {
+    unpacked = this->unpacked(block, index);
+    return unpacked.data();
+  }
   const schema::Parameter &p = *root().parameters()->Get(index);
   uint8_t *at = block == Block::Parameter  ? parameterBlock.data() + p.offset()
                 : block == Block::Gradient ? gradientBlock.data() + p.gradient_offset()
@@ -351,14 +356,11 @@ void Session::State::copyToWorking(unsigned index) {
 Status Session::write(Block block, std::string_view name, std::span<const float> values) {
   GRAFT_ASSIGN_OR_RETURN(unsigned index, state_->findArray(block, name, values.size()));
   std::vector<float> unpacked;
-  bool isPacked = state_->isPacked(block, index);
-  if (isPacked)
-    unpacked = state_->unpacked(block, index);
-  float *memory = isPacked ? unpacked.data() : state_->floatsOf(block, index);
+  float *memory = state_->floatsOf(block, index, unpacked);
   state_->forEachRow(index, [&](int64_t at, int64_t first, int64_t count) {
     std::memcpy(memory + at, values.data() + first, static_cast<size_t>(count) * sizeof(float));
   });
-  if (isPacked)
+  if (state_->isPacked(block, index))
     state_->pack(block, index, unpacked);
   if (block == Block::Parameter) {
     state_->bound[index] = true;
@@ -370,10 +372,7 @@ Status Session::write(Block block, std::string_view name, std::span<const float>
 Status Session::read(Block block, std::string_view name, std::span<float> values) const {
   GRAFT_ASSIGN_OR_RETURN(unsigned index, state_->findArray(block, name, values.size()));
   std::vector<float> unpacked;
-  bool isPacked = state_->isPacked(block, index);
-  if (isPacked)
-    unpacked = state_->unpacked(block, index);
-  const float *memory = isPacked ? unpacked.data() : state_->floatsOf(block, index);
+  const float *memory = state_->floatsOf(block, index, unpacked);
   state_->forEachRow(index, [&](int64_t at, int64_t first, int64_t count) {
     std::memcpy(values.data() + first, memory + at, static_cast<size_t>(count) * sizeof(float));
   });

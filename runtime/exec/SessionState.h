@@ -74,7 +74,7 @@ struct Session::State {
   bool isPacked(Block block, unsigned parameter) const;
   std::vector<float> unpacked(Block block, unsigned parameter) const;
   void pack(Block block, unsigned parameter, std::span<const float> values);
-  float *floatsOf(Block block, unsigned parameter);
+  float *floatsOf(Block block, unsigned parameter, std::vector<float> &unpacked);
   template <typename F> void forEachRow(unsigned parameter, F f) const;
 
   Result<int> findEntry(std::string_view name) const;

@@ -29,7 +29,7 @@ std::optional<int64_t> momentBytes(schema::DType form, int64_t elements) {
   if (form == schema::DType::F32 || form == schema::DType::BF16)
     return checkedMultiply(elements, byteSize(form));
   int64_t blocks = elements / momentBlockElements + (elements % momentBlockElements != 0);
-  return form == schema::DType::U8 ? checkedMultiply(blocks, momentBlockElements + 4) : std::nullopt;
+  return form == schema::DType::U8 ? checkedMultiply(blocks, momentBlockElements + 4) : std::nullopt; // values, scales
 }
 
 std::optional<int64_t> parameterBytes(const schema::Parameter &parameter) {

@@ -84,6 +84,11 @@ constexpr int64_t momentBlockElements = 256;
 /// Bytes of one moment of so many elements: F32, BF16, or U8, where bytes of whole blocks come first and then a float32
 /// for each; absent for other types.
 std::optional<int64_t> momentBytes(schema::DType form, int64_t elements);
+/// Where the scales of a U8 moment begin.
+constexpr int64_t momentScales(int64_t elements) {
+  int64_t blocks = elements / momentBlockElements + (elements % momentBlockElements != 0);
+  return blocks * momentBlockElements;
+}
 
 /// Bytes of a parameter's rows with their pitch; absent when the shape is impossible.
 std::optional<int64_t> parameterBytes(const schema::Parameter &parameter);

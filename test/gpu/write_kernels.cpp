@@ -3,6 +3,7 @@
 #include "mlir/Parser/Parser.h"
 #include "passes/codegen/Passes.h"
 #include "passes/codegen/Ptxas.h"
+#include "passes/lower/EntryBuilder.h"
 #include "passes/lower/Lower.h"
 #include "runtime/program/ProgramFile.h"
 
@@ -12,28 +13,11 @@ using namespace graft;
 
 namespace {
 
-schema::DType dtypeOf(mlir::Type type) {
-  if (type.isF64())
-    return schema::DType::F64;
-  if (type.isBF16())
-    return schema::DType::BF16;
-  if (type.isF16())
-    return schema::DType::F16;
-  if (type.isInteger(32))
-    return schema::DType::I32;
-  if (type.isInteger(64))
-    return schema::DType::I64;
-  return type.isInteger(1) ? schema::DType::Bool : schema::DType::F32;
-}
-
 /// How the body uses the argument.
 schema::Access modeOf(mlir::Value argument) {
   bool reads = false, writes = false;
-  for (mlir::OpOperand &use : argument.getUses()) {
-    auto sweep = mlir::dyn_cast<rt::SweepOp>(use.getOwner());
-    bool isWrite = sweep ? use.getOperandNumber() >= sweep.getInputs().size() : mlir::isa<rt::StoreOp>(use.getOwner());
-    (isWrite ? writes : reads) = true;
-  }
+  for (mlir::OpOperand &use : argument.getUses())
+    (rt::isWrite(use) ? writes : reads) = true;
   return reads && writes ? schema::Access::ReadWrite : writes ? schema::Access::Write : schema::Access::Read;
 }
 

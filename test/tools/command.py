@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 RECIPE = """[model]
 graph = "{graph}"
-weights = "{weights}"
+{weights}
 [objective]
 preset = "grpo"
 advantages = "grpo"
@@ -52,8 +52,10 @@ def graft(program, *arguments, **options):
 
 
 def write_recipe(path, graph, weights, sequences, tokens, lr=1e-6, old_logprobs="batch", compute="float32", state="float32", parameters="float32"):
+    """`weights` may be None: compiling needs none."""
+    line = f'weights = "{os.path.abspath(weights)}"' if weights else ""
     with open(path, "w") as file:
-        file.write(RECIPE.format(graph=os.path.abspath(graph), weights=os.path.abspath(weights), sequences=sequences, tokens=tokens, lr=lr, old_logprobs=old_logprobs,
+        file.write(RECIPE.format(graph=os.path.abspath(graph), weights=line, sequences=sequences, tokens=tokens, lr=lr, old_logprobs=old_logprobs,
                                  compute=compute, state=state, parameters=parameters))
 
 

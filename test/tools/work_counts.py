@@ -8,7 +8,6 @@ of the mathematics and no more; everything else has a bound that the last change
 passes one says why.
 """
 import json
-import os
 import sys
 import tempfile
 
@@ -40,9 +39,9 @@ def check_products(entry, places):
 def check(program, example, work, name):
     rows, compute = name.split(", ")
     recipe = f"{work}/recipe.toml"
-    write_recipe(recipe, f"{example}/model.onnx", f"{example}/absent.safetensors", ROWS, WIDTH, compute=compute)
+    write_recipe(recipe, f"{example}/model.onnx", None, ROWS, WIDTH, compute=compute)
     with open(recipe) as file:
-        text = file.read().replace(f'weights = "{os.path.abspath(example)}/absent.safetensors"\n', "")
+        text = file.read()
     with open(recipe, "w") as file:
         file.write(text.replace("[batch]", f"[batch]\npacked = {PLACES}" if rows == "packed" else "[batch]") + '[memory]\nbudget = "1TiB"\n')
     graft(program, "compile", recipe, "-o", f"{work}/p.graft", "--quiet")
