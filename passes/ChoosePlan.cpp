@@ -2,6 +2,7 @@
 //
 // Candidates differ in the first two; each has an EntryPlanner, which knows the third and measures memory by lowering.
 // They are looked at from the fastest to the slowest, until none that follows can be better.
+#include "dialects/rt/RTOps.h"
 #include "frontends/mlir/Diagnostics.h"
 #include "passes/Compiler.h"
 #include "passes/ProgramTables.h"
@@ -59,6 +60,8 @@ Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(const Recipe &r
   llvm::erase_if(copies, [&](const std::string &name) { return llvm::is_contained(stored, name); });
   layOutParameters(made->others.program, copies);
   made->others.kernels = ModuleOp::create(UnknownLoc::get(&context_));
+  if (forGpu_)
+    (*made->others.kernels)->setAttr(rt::anyOrderAttribute, UnitAttr::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));
   bool good = true;
   for (StringRef name : {"logprobs", "advantages"})

@@ -236,6 +236,7 @@ Status Compiler::generateCode(LoweredEntries &lowered, const CompileOptions &opt
 }
 
 Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &options) {
+  forGpu_ = !options.cuda.empty();
   if (recipe.batch.microBatches == 0) {
     GRAFT_ASSIGN_OR_RETURN(recipe.batch.microBatches, chooseMicroBatches(recipe));
   }

@@ -142,6 +142,7 @@ private:
   Status generateCode(LoweredEntries &lowered, const CompileOptions &options);
 
   mlir::MLIRContext context_;
+  bool forGpu_ = false; ///< the kernels are compiled for GPUs, too
 };
 
 } // namespace graft

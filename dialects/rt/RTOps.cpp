@@ -50,10 +50,27 @@ static AccessType withoutNoalias(Type type) {
   return AccessType::get(access.getElementType(), access.getRowStrides(), access.getColumnStride(), flags);
 }
 
+bool graft::rt::runsColumnsInOrder(ModuleOp programs) {
+  return !programs || !programs->hasAttr(anyOrderAttribute);
+}
+
+/// Do the columns of a row lie at the addresses of the other's, or, narrower, from the same address on? A column is
+/// then written at or before where it was read, over columns that were read before.
+static bool liesWithin(AccessType to, AccessType from, bool inOrder) {
+  int64_t narrow = to.getElementBytes(), wide = from.getElementBytes();
+  if (to.getElementType() == from.getElementType())
+    return withoutNoalias(to) == withoutNoalias(from);
+  auto startsTogether = [&](auto strides) { return std::get<0>(strides) * narrow == std::get<1>(strides) * wide; };
+  return inOrder && narrow < wide && to.getColumnStride() == 1 && from.getColumnStride() == 1 &&
+         to.getAlign() == from.getAlign() && !to.getNontemporal() &&
+         llvm::all_of(llvm::zip_equal(to.getRowStrides(), from.getRowStrides()), startsTogether);
+}
+
 bool RowProgramOp::runsInPlace(unsigned read, unsigned written) {
   BlockArgument from = getBody()->getArgument(read), to = getBody()->getArgument(written);
-  AccessType access = withoutNoalias(to.getType());
-  if (withoutNoalias(from.getType()) != access || access.getAccumulate() || to.use_empty() ||
+  auto access = cast<AccessType>(to.getType());
+  bool inOrder = runsColumnsInOrder((*this)->getParentOfType<ModuleOp>());
+  if (!liesWithin(access, cast<AccessType>(from.getType()), inOrder) || access.getAccumulate() || to.use_empty() ||
       llvm::any_of(from.getUses(), isWrite) || !llvm::all_of(to.getUses(), isWrite))
     return false;
   // Within a sweep a column is read before it is written.

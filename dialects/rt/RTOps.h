@@ -16,6 +16,7 @@
 #include "dialects/rt/RTDialect.h"
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/IR/SymbolTable.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -31,6 +32,12 @@ mlir::Type computeType(mlir::Type type);
 
 /// True for a use of an access that writes through it; false for one that reads.
 bool isWrite(mlir::OpOperand &use);
+
+/// On the module around row programs: some target of theirs runs the columns of a row in any order, as a GPU does, not
+/// from the first to the last. Then nothing narrower may be written where a row is read.
+constexpr llvm::StringLiteral anyOrderAttribute = "rt.any_order";
+/// False for the programs of such a module.
+bool runsColumnsInOrder(mlir::ModuleOp programs);
 
 } // namespace graft::rt
 

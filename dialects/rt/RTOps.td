@@ -76,8 +76,9 @@ def RT_RowProgramOp : RT_Op<"row_program", [Symbol, IsolatedFromAbove, SingleBlo
     int64_t getUnitCount() { return getRowCount() / static_cast<int64_t>(getGroup()); }
     /// Number of leading row dimensions that enumerate units; the others enumerate the rows of a unit.
     size_t getUnitRank();
-    /// True if argument `written` could be the memory of argument `read`: every (row, column) has the same address in both, and
-    /// nothing reads the one after the other was written. Before it is, both must lose their `noalias`: letRunInPlace().
+    /// True if argument `written` could be the memory of argument `read`: rows begin at the same addresses in both, their elements have
+    /// one size or, where columns run in order, those that are written are smaller; and nothing reads the one after the other was
+    /// written. Before it is, both must lose their `noalias`: letRunInPlace().
     bool runsInPlace(unsigned read, unsigned written);
     /// All such pairs, (read, written), in order.
     ::llvm::SmallVector<std::pair<unsigned, unsigned>> getInPlacePairs();

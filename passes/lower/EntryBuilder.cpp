@@ -78,6 +78,16 @@ Place EntryBuilder::newBuffer(RankedTensorType type, const std::string &name, co
   return {index, 0, denseStrides(type.getShape())};
 }
 
+Place EntryBuilder::newBuffer(RankedTensorType type, int64_t pitch, const std::string &name,
+                              const std::string &origin) {
+  Place place = newBuffer(type, name, origin);
+  int64_t columns = type.getShape().back();
+  buffer(place.buffer).size = buffer(place.buffer).size / columns * pitch;
+  for (int64_t &stride : MutableArrayRef(place.strides).drop_back())
+    stride = stride / columns * pitch;
+  return place;
+}
+
 const Place &EntryBuilder::place(Value value) {
   auto it = places_.find(value);
   if (it != places_.end())

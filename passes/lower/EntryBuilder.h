@@ -37,6 +37,8 @@ public:
 
   /// A new dense arena buffer of the type, for a value or a temporary.
   Place newBuffer(mlir::RankedTensorType type, const std::string &name, const std::string &origin);
+  /// The same with rows, along the last dimension, that begin `pitch` elements apart.
+  Place newBuffer(mlir::RankedTensorType type, int64_t pitch, const std::string &name, const std::string &origin);
   /// Fixes where a value will be written, before it is.
   void setPlace(mlir::Value value, Place place) { places_[value] = std::move(place); }
   bool hasPlace(mlir::Value value) const { return places_.contains(value); }

@@ -42,18 +42,18 @@ private:
     for (auto [read, written] : kernels_[call.kernel].getInPlacePairs()) {
       uint32_t from = call.operands[read].buffer(), to = call.operands[written].buffer();
       const schema::BufferT &old = *program_.buffers[from], &made = *program_.buffers[to];
-      bool fits = isWhole(call, read) && isWhole(call, written) && old.size == made.size;
+      bool fits = isAlone(call, read) && isAlone(call, written) && old.size == made.size;
       if (fits && old.last == time && made.first == time && old.first > loop && !found_.contains(to) &&
           taken.insert(from).second)
         found_.try_emplace(to, InPlace{from, kernels_[call.kernel], read, written});
     }
   }
 
-  /// Is the operand all of an arena buffer, which no other operand names?
-  bool isWhole(const schema::KernelCallT &call, unsigned index) const {
+  /// Does the operand begin where an arena buffer begins, which no other operand names?
+  bool isAlone(const schema::KernelCallT &call, unsigned index) const {
     const schema::Operand &operand = call.operands[index];
     const schema::BufferT &buffer = *program_.buffers[operand.buffer()];
-    return buffer.storage == schema::Storage::Arena && operand.byte_offset() == 0 && operand.extent() == buffer.size &&
+    return buffer.storage == schema::Storage::Arena && operand.byte_offset() == 0 &&
            llvm::count_if(call.operands,
                           [&](const schema::Operand &other) { return other.buffer() == operand.buffer(); }) == 1;
   }

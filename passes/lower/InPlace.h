@@ -17,8 +17,8 @@ struct InPlace {
 };
 
 /// For buffers of the entry that a kernel writes: the operand of that kernel whose memory they may take over. Both are
-/// used as a whole, the operand's buffer ends there, the result's begins there, and the row program reads an element
-/// before it writes it. Each buffer is taken over once at most.
+/// used from their beginning, the operand's buffer ends there, the result's begins there, and the row program reads an
+/// element before it writes it. Each buffer is taken over once at most.
 ///   Requires  final lifetimes; calls that count the row programs of `kernels`.
 llvm::DenseMap<uint32_t, InPlace> findInPlace(const schema::EntryT &entry, const schema::ProgramT &program,
                                               mlir::ModuleOp kernels);

@@ -5,6 +5,7 @@
 #include "passes/lower/KernelEmitter.h"
 
 #include "dialects/nn/NNDialect.h"
+#include "dialects/rl/RLDialect.h"
 #include "passes/schedule/Arena.h"
 
 #include "mlir/IR/Matchers.h"
@@ -49,8 +50,10 @@ private:
   int64_t columns() const { return group_.space.empty() ? 1 : group_.space.back(); }
   size_t rank() const { return group_.space.size(); }
 
-  // What must be stored.
+  // What must be stored, and where.
   bool needsMemory(Value value) const;
+  bool endsHere(Value operand) const;
+  void placeInOperand(Value value);
   int cost(Value value);
   bool isFullMember(Value value) const {
     Operation *op = value.getDefiningOp();
@@ -174,6 +177,28 @@ bool KernelEmitter::needsMemory(Value value) const {
     return llvm::any_of(user->getResult(0).getUsers(),
                         [&](Operation *next) { return grouping_.groupOf(next) != index_; });
   });
+}
+
+/// Is it a product of this block that the group reads element by element, and nobody else?
+bool KernelEmitter::endsHere(Value operand) const {
+  return isa_and_nonnull<nn::ContractOp>(operand.getDefiningOp()) && nn::shapeOf(operand) == ArrayRef(group_.space) &&
+         llvm::all_of(operand.getUsers(), [&](Operation *user) { return grouping_.groupOf(user) == index_; });
+}
+
+/// Within a loop, gives a value that is narrower than an operand of which it is made, and that nobody reads after it,
+/// rows as far apart as that one's: then it may take its memory (InPlace.h). A chunk of a head's logits is by far the
+/// largest array of a program.
+void KernelEmitter::placeInOperand(Value value) {
+  Type type = nn::typeOf(value).getElementType();
+  if (!isa<rl::TokenLoopOp>(value.getParentBlock()->getParentOp()) || !rt::runsColumnsInOrder(kernels_) ||
+      entry_.hasPlace(value) || !type.isBF16())
+    return;
+  for (Operation *member : group_.members)
+    for (Value operand : member->getOperands())
+      if (endsHere(operand) && nn::typeOf(operand).getElementType().isF32())
+        return entry_.setPlace(value, entry_.newBuffer(nn::typeOf(value), 2 * columns(),
+                                                       value.getDefiningOp()->getName().getStringRef().str(),
+                                                       originOf(value.getDefiningOp())));
 }
 
 /// Operations it takes to compute a full member in a later sweep from loads and row values.
@@ -446,6 +471,7 @@ LogicalResult KernelEmitter::emitSweep(int sweep) {
     if (grouping_.isRowLevel(value) || grouping_.level(value) != sweep)
       continue;
     if (needsMemory(value)) {
+      placeInOperand(value);
       const Place &place = entry_.place(value);
       stored.push_back(value);
       writes.push_back(argument({place.buffer, place.offset, rowStrides(place.strides)}, 1, schema::Access::Write));

@@ -212,21 +212,20 @@ private:
       noteInPlace(*kernel.in_place()->Get(i), time);
   }
 
-  /// Notes that a buffer may lie where another lies that the call reads for the last time: both are used as a whole, by
-  /// one operand each, and the next pass of a loop does not read what this one overwrote.
+  /// Notes that a buffer may lie where another lies that the call reads for the last time: both are used from their
+  /// beginning, by one operand each, and the next pass of a loop does not read what this one overwrote.
   void noteInPlace(const schema::OperandPair &pair, int time) {
     if (pair.read() >= uses_.size() || pair.written() >= uses_.size())
       return; // said of the kernel
     const Use &read = uses_[pair.read()], &written = uses_[pair.written()];
     if (read.buffer >= written_.size() || written.buffer >= written_.size())
       return; // verifyUse() says so
-    auto isWhole = [&](const Use &use) {
-      auto uses = std::ranges::count(uses_, use.buffer, &Use::buffer);
-      return uses == 1 && use.offset == 0 && use.extent == buffer(use.buffer).size();
+    auto isAlone = [&](const Use &use) {
+      return use.offset == 0 && std::ranges::count(uses_, use.buffer, &Use::buffer) == 1;
     };
     const Loop *loop = loopAt(time);
     const schema::Buffer &from = buffer(read.buffer), &to = buffer(written.buffer);
-    if (isWhole(read) && isWhole(written) && from.size() == to.size() && from.last() == time && to.first() == time &&
+    if (isAlone(read) && isAlone(written) && from.size() == to.size() && from.last() == time && to.first() == time &&
         (!loop || from.first() > loop->time))
       inPlace_.insert({read.buffer, written.buffer});
   }

@@ -1,6 +1,7 @@
 // kernel_benchmark [THREADS [PART]]: GFLOP/s of the products of one SmolLM2 step (16 x 102 tokens) and of attention's
-// causal work, GB/s of AdamW, norm and copies. PART: `products`, `attention` or `streams` alone; or `head`, the three
-// products of a head of 2,048 tokens by 151,936 words, or `ceilings`, the most that this machine does.
+// causal work, GB/s of AdamW, norm and copies. PART: `products`, `attention` or `streams` alone; or `head` and
+// `head-bfloat16`, the three products of a head of 2,048 tokens by 151,936 words; `chunks`, the same a chunk at a time;
+// or `ceilings`, the most that this machine does.
 //
 // Best of a few repetitions. Machines are shared: compare only lines of one run.
 #include "kernels/Dispatch.h"
@@ -40,6 +41,7 @@ struct Product {
   const char *name;
   int64_t batch, m, n, k;
   bool transA, transB, accumulate;
+  MatrixType type = MatrixType::F32;
 };
 
 const Product products[] = {{"q, o forward (X W^T)", 1, 1632, 576, 576, false, true, false},
@@ -66,8 +68,15 @@ const Product headProducts[] = {{"logits (X W^T)", 1, 2048, 151936, 1024, false,
                                 {"dX (G W)", 1, 2048, 1024, 151936, false, false, false},
                                 {"dW (G^T X)", 1, 151936, 1024, 2048, true, false, false}};
 
+/// The same for a chunk of tokens: dW is added up. A pass over all tokens takes 2048 / chunk of these.
+std::vector<Product> chunkProducts(int64_t chunk, MatrixType type) {
+  return {{"logits (X W^T)", 1, chunk, 151936, 1024, false, true, false, type},
+          {"dX (G W)", 1, chunk, 1024, 151936, false, false, false, type},
+          {"dW (G^T X), accumulated", 1, 151936, 1024, chunk, true, false, true, type}};
+}
+
 void measure(const Product &p, WorkerPool &pool, std::shared_ptr<const MatrixLibrary> library) {
-  GemmShape shape{{p.batch}, p.m, p.n, p.k, {}, {}, {}, 1, p.accumulate};
+  GemmShape shape{{p.batch}, p.m, p.n, p.k, {}, {}, {}, 1, p.accumulate, p.type};
   shape.a = {{p.m * p.k}, p.transA ? 1 : p.k, p.transA ? p.m : 1};
   shape.b = {{p.k * p.n}, p.transB ? 1 : p.n, p.transB ? p.k : 1};
   shape.c = {{p.m * p.n}, p.n, 1};
@@ -276,9 +285,18 @@ int main(int argc, char **argv) {
       measure(c, pool);
   if (part.empty() || part == "streams")
     measureStreams(pool);
-  for (const Product &product : headProducts)
-    if (part == "head")
+  for (Product product : headProducts)
+    if (part == "head" || part == "head-bfloat16") {
+      product.type = part == "head" ? MatrixType::F32 : MatrixType::BF16;
       measure(product, pool, opened);
+    }
+  for (MatrixType type : {MatrixType::F32, MatrixType::BF16})
+    for (int64_t chunk : {64, 128, 160, 192, 256, 512})
+      if (part == "chunks") {
+        std::printf("%s, %d tokens at a time\n", type == MatrixType::F32 ? "float32" : "bfloat16", int(chunk));
+        for (const Product &product : chunkProducts(chunk, type))
+          measure(product, pool, opened);
+      }
   if (part == "ceilings")
     measureCeilings(pool);
 }

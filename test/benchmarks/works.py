@@ -202,6 +202,11 @@ def prepare_head(bench, folder):
     return graft, {"weights": weights, "batch": batch}
 
 
+def head_limits(products):
+    return (Limit("GiB beyond the gradients", HEAD_EXTRA, lambda graft, own, bare: graft.plan["arena_bytes"] / 2**30),
+            Limit("of the bare products' seconds", products, lambda graft, own, bare: own / bare))
+
+
 LOGPROBS_RECIPE = """[model]
 graph = {graph}
 weights = {weights}
@@ -263,9 +268,8 @@ WORKS = {
         need=need_head,
         prepare=prepare_head,
         agree=({"loss": (0, 1e-5), "grad_norm": (0, 1e-4)},),
-        limits=(Limit("GiB beyond the gradients", HEAD_EXTRA, lambda graft, own, bare: graft.plan["arena_bytes"] / 2**30),
-                Limit("of the bare products' seconds", 1.06, lambda graft, own, bare: own / bare)),
-        bare=lambda bench: Bare(bench, "head")),
+        limits=head_limits(1.06),
+        bare=lambda bench: Bare(bench, "head" if bench.compute == "float32" else "head-bfloat16")),
     "logprobs": Work(
         what="log-probs of SmolLM2-135M, 8 x 256 tokens, float32",
         bar=0.46,
@@ -300,13 +304,13 @@ def narrow(work, bar, limits=()):
     a few tokens make whose ratio the clip takes on one side and not on the other."""
     bounds = {"tokens": (0, 0), "grad_norm": (0, 0.2)}
     agree = tuple({name: bounds.get(name, (2e-2, 5e-2)) for name in step} for step in work.agree)
-    return replace(work, what=work.what.removesuffix(", float32") + ", products in bfloat16", bar=bar, agree=agree, compute="bfloat16", limits=limits, bare=None)
+    return replace(work, what=work.what.removesuffix(", float32") + ", products in bfloat16", bar=bar, agree=agree, compute="bfloat16", limits=limits)
 
 
 WORKS |= {
     "smollm2-step" + NARROW: narrow(WORKS["smollm2-step"], 0.68),
     "smollm2-packed" + NARROW: narrow(WORKS["smollm2-packed"], 0.28),
     "gpt2-step" + NARROW: narrow(WORKS["gpt2-step"], 0.78),
-    "head" + NARROW: narrow(WORKS["head"], 0.53, WORKS["head"].limits[:1]),
+    "head" + NARROW: narrow(WORKS["head"], 0.53, head_limits(1.12)),
     "logprobs" + NARROW: narrow(WORKS["logprobs"], 0.68),
 }

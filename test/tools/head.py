@@ -44,9 +44,12 @@ class Head:
         self.recipe = (f'[model]\ngraph = "{os.path.abspath(graph)}"\nweights = "weights.safetensors"\n[objective]\npreset = "sft"\n'
                        f"[batch]\nsequences = 1\ntokens = {TOKENS}\n")
 
-    def plan(self, budget=None, *flags):
+    def write(self, budget=None, more=""):
         with open(f"{self.work}/recipe.toml", "w") as file:
-            file.write(self.recipe + (f'[memory]\nbudget = "{budget}B"\n' if budget else ""))
+            file.write(self.recipe + (f'[memory]\nbudget = "{budget}B"\n' if budget else "") + more)
+
+    def plan(self, budget=None, *flags):
+        self.write(budget)
         return json.loads(graft(self.program, "plan", f"{self.work}/recipe.toml", "--json", *flags).stdout)
 
     def accumulate(self, plan):
@@ -61,6 +64,18 @@ class Head:
         expect(plan["arena_bytes"] <= 0.1 * 1024 * MIB, f"the arena has {plan['arena_bytes']} bytes")
         expect(plan["gradient_bytes"] + plan["arena_bytes"] <= 1.05 * (PARAMETERS + chunk), "more than gradients and one chunk")
         return f"{entry['chunk_tokens']} tokens, {plan['arena_bytes'] / MIB:.1f} MiB"
+
+    def check_bfloat16(self):
+        """The same with products in bfloat16: the gradient of a chunk's logits lies where the logits lay, but for GPUs."""
+        found = {}
+        for target in ("x86-64-v3", "cuda:sm_80"):
+            self.write(int(STATE + PARAMETERS / 2 + 0.1 * 1024 * MIB), '[precision]\ncompute = "bfloat16"\n')
+            done = graft(self.program, "compile", f"{self.work}/recipe.toml", "-o", f"{self.work}/p.graft", "--target", "x86-64-v3", "--target", target,
+                         "--dump", f"lower={self.work}/programs.mlir", "--json")
+            with open(f"{self.work}/programs.mlir", encoding="utf-8") as file:
+                found[target] = self.accumulate(json.loads(done.stdout))["chunk_tokens"], f"bf16, [{2 * WORDS}], 1, align" in file.read()
+        expect(found == {"x86-64-v3": (160, True), "cuda:sm_80": (64, False)}, str(found))
+        return f"{found['x86-64-v3'][0]} tokens, for GPUs {found['cuda:sm_80'][0]}"
 
     def check_work(self):
         """Three products of every token, whatever the chunk, and as many instructions."""
@@ -91,7 +106,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         head = Head(arguments.graft, arguments.graph, work)
-        return run_checks([("memory", head.check_memory), ("work", head.check_work), ("budgets", head.check_budgets)])
+        return run_checks([("memory", head.check_memory), ("bfloat16", head.check_bfloat16), ("work", head.check_work), ("budgets", head.check_budgets)])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 // middle dimensions.
 #include "test/passes/codegen/Kernels.h"
 #include <cmath>
+#include <cstring>
 
 namespace graft::test {
 namespace {
@@ -100,6 +101,29 @@ TEST(Broadcast, OverOuterAndMiddleDimensionsInPlace) {
         ASSERT_NEAR(y[row * 16 + j], a * c - b * d, 1e-6) << name(machine) << " row " << row;
         ASSERT_NEAR(y[row * 16 + 8 + j], b * c + a * d, 1e-6) << name(machine) << " row " << row;
       }
+  }
+}
+
+// Tests that bfloat16 rows may be written over the float32 rows that they are made of, in pieces of any length.
+TEST(Broadcast, NarrowRowsInPlace) {
+  for (int64_t columns : {1, 2, 63, 64, 65, 129, 1000}) {
+    std::string own = std::to_string(columns), twice = std::to_string(2 * columns);
+    std::string wide = "!rt.access<f32, [" + own + "], 1>", narrow = "!rt.access<bf16, [" + twice + "], 1>";
+    std::string text = "rt.row_program @shift rows [5] columns " + own + " (%x: " + wide + ", %y: " + narrow +
+                       ") { %m = rt.sweep (%a = %x : " + wide + ") reduces (max : f32) { rt.yield %a : f32 }" +
+                       " rt.sweep (%a = %x : " + wide + ") writes (%y : " + narrow +
+                       ") { %s = arith.subf %a, %m : f32 rt.yield %s : f32 } }";
+    std::vector<float> x = randomFloats(5 * columns, 12);
+    for (CpuLevel level : runnableLevels()) { // a GPU runs columns in any order
+      Kernels kernels = Kernels::compile(text, level);
+      std::vector<uint16_t> apart(static_cast<size_t>(10 * columns));
+      kernels.run("shift", {x.data(), apart.data()});
+      std::vector<float> inPlace = x;
+      kernels.run("shift", {inPlace.data(), inPlace.data()});
+      for (int64_t row = 0; row < 5; ++row)
+        ASSERT_EQ(std::memcmp(&inPlace[row * columns], &apart[row * 2 * columns], 2 * columns), 0)
+            << name(level) << " row " << row << " of " << columns;
+    }
   }
 }
 

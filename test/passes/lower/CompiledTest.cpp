@@ -392,6 +392,26 @@ TEST_F(InPlace, OperandsOfALaterSweepStay) {
   EXPECT_EQ(program.getInPlacePairs(), (SmallVector<std::pair<unsigned, unsigned>>{{0, 2}}));
 }
 
+// Tests that a narrower row may lie where a row is read if both begin at one address and columns run in order.
+TEST_F(InPlace, NarrowRowsTakeTheBeginningOfWideOnes) {
+  auto pairsOf = [&](StringRef module, StringRef to, StringRef body = "") {
+    std::string text = (module + R"({ rt.row_program @f rows [4] columns 8 (%a: !rt.access<f32, [8], 1>, %d: )" + to +
+                        ") { rt.sweep (%x = %a : !rt.access<f32, [8], 1>) writes (%d : " + to +
+                        ") { rt.yield %x : f32 }" + body + "} }")
+                           .str();
+    OwningOpRef<ModuleOp> parsed = parseSourceString<ModuleOp>(text, &context);
+    return (*parsed->getOps<rt::RowProgramOp>().begin()).getInPlacePairs().size();
+  };
+  StringRef plain = "module", narrow = "!rt.access<bf16, [16], 1, align 4>";
+  EXPECT_EQ(pairsOf(plain, narrow), 1u);
+  EXPECT_EQ(pairsOf("module attributes {rt.any_order}", narrow), 0u);
+  EXPECT_EQ(pairsOf(plain, "!rt.access<bf16, [8], 1, align 4>"), 0u); // row 1 begins in the middle of row 0
+  EXPECT_EQ(pairsOf(plain, "!rt.access<bf16, [16], 1, align 64>"), 0u);
+  EXPECT_EQ(pairsOf(plain, narrow, R"(
+    %s = rt.sweep (%x = %a : !rt.access<f32, [8], 1>) reduces (add : f32) { rt.yield %x : f32 })"),
+            0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Functions, Compiled, testing::ValuesIn(cases),
                          [](const auto &info) { return std::string(info.param.name); });
 
