@@ -119,6 +119,22 @@ Result<ImportedGraph> Compiler::import(const Recipe &recipe) {
   return importGraph(recipe, context_);
 }
 
+namespace {
+
+/// A program reads no values per word: `computed` is what it has.
+Status checkWordInputs(const objective::Objective &objective, std::string_view computed) {
+  Status status;
+  for (const objective::Input &input : objective.requiredInputs())
+    if (input.kind == objective::Kind::Vocabulary && input.name != computed)
+      status.merge(Status::error(Code::Unsupported,
+                                 "'" + objective.name + "' needs '" + input.name +
+                                     "', a value per word, which batches of a program do not hold",
+                                 "", "only 'logits', those of the model, can be an input per word of a loss"));
+  return status;
+}
+
+} // namespace
+
 Status Compiler::addObjective(const Recipe &recipe, EntryModule &module) {
   using objective::Role;
   bool isFile = recipe.objective.file.isSet();
@@ -139,6 +155,9 @@ Status Compiler::addObjective(const Recipe &recipe, EntryModule &module) {
       status.merge(loaded.takeStatus().at(recipe.origin.place("objective.advantages")));
   }
   GRAFT_RETURN_IF_ERROR(status);
+  GRAFT_RETURN_IF_ERROR(checkWordInputs(*loss, "logits").at(recipe.origin.place(isFile ? "objective.file" : "objective.preset")));
+  if (advantages)
+    GRAFT_RETURN_IF_ERROR(checkWordInputs(*advantages, "").at(recipe.origin.place("objective.advantages")));
   module.splits = loss->splits();
   if (recipe.batch.microBatches > 1 && !loss->splits())
     return Status::error(Code::Usage,

@@ -107,12 +107,15 @@ private:
 
   void declareInput(const Statement &s) {
     static const std::map<std::string, Kind, std::less<>> kinds = {
-        {"token", Kind::Token}, {"sequence", Kind::Sequence}, {"scalar", Kind::Scalar}};
+        {"vocabulary", Kind::Vocabulary},
+        {"token", Kind::Token},
+        {"sequence", Kind::Sequence},
+        {"scalar", Kind::Scalar}};
     auto kind = kinds.find(s.kind);
     if (kind == kinds.end())
       fail(s.kindSpan, "no kind of input is named '" + escaped(s.kind) + "'",
-           didYouMean(s.kind, {"token", "sequence", "scalar"}) +
-               " an input has a value per token, per sequence, or one (scalar)");
+           didYouMean(s.kind, {"vocabulary", "token", "sequence", "scalar"}) +
+               " an input has a value per word (vocabulary), per token, per sequence, or one (scalar)");
     objective_.inputs.push_back({s.name, kind == kinds.end() ? Kind::Token : kind->second, s.documentation});
   }
 
@@ -204,7 +207,11 @@ private:
 
   static const std::map<std::string, Symbol, std::less<>> &symbols() {
     static const std::map<std::string, Symbol, std::less<>> table = {
-        {"tokens", Symbol::Tokens}, {"sequences", Symbol::Sequences}, {"rows", Symbol::Rows}, {"width", Symbol::Width}};
+        {"tokens", Symbol::Tokens},
+        {"sequences", Symbol::Sequences},
+        {"rows", Symbol::Rows},
+        {"width", Symbol::Width},
+        {"words", Symbol::Words}};
     return table;
   }
 
@@ -527,13 +534,14 @@ private:
     }
     objective_.result = *value.node;
     Kind kind = graph_[*value.node].kind;
-    if (advantages ? kind < Kind::Group : kind > Kind::Scalar)
+    if (advantages ? kind < Kind::Group || kind > Kind::Token : kind > Kind::Scalar)
       fail(span,
            "'" + wanted + "' is " + std::string(phrase(kind)) + ", but has to be " +
                (advantages ? "a value per sequence or per token" : "one value for the step"),
-           advantages            ? ""
-           : kind == Kind::Token ? "average it: token_mean(...), or use aggregation and aggregate(...)"
-                                 : "average it: batch_mean(...)");
+           kind == Kind::Vocabulary ? "reduce it with a vocab_ function first, or at_token(...)"
+           : advantages             ? ""
+           : kind == Kind::Token    ? "average it: token_mean(...), or use aggregation and aggregate(...)"
+                                    : "average it: batch_mean(...)");
     else if (graph_[*value.node].op == Op::Constant)
       fail(span, "'" + wanted + "' is the constant " + print(graph_[*value.node].value) + ": it depends on no input");
     if (!advantages && graph_[*value.node].combine == Combine::Whole)
@@ -558,9 +566,10 @@ private:
         fail(span,
              "metric '" + s->name + "' is " + (node.boolean ? "a condition" : std::string(phrase(node.kind))) +
                  ", but has to be one value for the step",
-             node.boolean               ? ""
-             : node.kind == Kind::Token ? "token_mean(...)"
-                                        : "batch_mean(...)");
+             node.boolean                    ? ""
+             : node.kind == Kind::Vocabulary ? "token_mean(vocab_sum(...))"
+             : node.kind == Kind::Token      ? "token_mean(...)"
+                                             : "batch_mean(...)");
       else if (wanted)
         objective_.metrics.push_back({s->name, *value, node.combine, s->documentation});
     }

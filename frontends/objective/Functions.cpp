@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 namespace graft::objective {
@@ -97,30 +98,37 @@ struct Family {
   Kind over; ///< the largest kind an argument may have
   std::string_view per;
 };
-constexpr Family sequenceFamily{Kind::Token, "seq"}, tokenFamily{Kind::Token, "token"},
-    groupFamily{Kind::Sequence, "group"}, batchFamily{Kind::Sequence, "batch"};
+constexpr Family vocabularyFamily{Kind::Vocabulary, "vocab"}, sequenceFamily{Kind::Token, "seq"},
+    tokenFamily{Kind::Token, "token"}, groupFamily{Kind::Sequence, "group"}, batchFamily{Kind::Sequence, "batch"};
 
 /// Builds the reductions of one family over the argument, restricted to where the option `where` holds.
 template <const Family &family> struct Reduce : Builder {
   bool prepare(NodeId &x) {
     for (size_t i = 0; i < call.arguments.size(); ++i)
-      if (graph[call.arguments[i]].kind > family.over) {
+      if (Kind kind = graph[call.arguments[i]].kind; kind > family.over) {
+        bool words = kind == Kind::Vocabulary;
         fail(i,
-             "'" + std::string(call.function) + "' reduces values per sequence, this is " +
-                 std::string(phrase(graph[call.arguments[i]].kind)),
-             "reduce it with a seq_ function first, or use token_" +
-                 std::string(call.function.substr(call.function.find('_') + 1)));
+             "'" + std::string(call.function) + "' reduces values per " +
+                 (family.over == Kind::Token ? "token" : "sequence") + ", this is " + std::string(phrase(kind)),
+             words ? "reduce it with a vocab_ function first, or take at_token(...)"
+                   : "reduce it with a seq_ function first, or use token_" +
+                         std::string(call.function.substr(call.function.find('_') + 1)));
         return false;
       }
+    if (&family == &vocabularyFamily && !call.arguments.empty() && graph[call.arguments[0]].kind != Kind::Vocabulary) {
+      fail(0, "'" + std::string(call.function) + "' reduces values per word, this is " +
+                  std::string(phrase(graph[call.arguments[0]].kind)));
+      return false;
+    }
     x = call.arguments.empty() ? number(1) : counted(call.arguments[0]);
     auto option = call.options.find("where");
     if (option == call.options.end())
       return true;
     condition = option->second;
     if (!graph[*condition].boolean || graph[*condition].kind > family.over) {
-      diagnostics.error(call.optionSpans.find("where")->second, graph[*condition].boolean
-                                                                    ? "the condition is a value per token"
-                                                                    : "'where' is a condition, like x > 0");
+      diagnostics.error(call.optionSpans.find("where")->second,
+                        graph[*condition].boolean ? "the condition is " + std::string(phrase(graph[*condition].kind))
+                                                  : "'where' is a condition, like x > 0");
       return false;
     }
     return true;
@@ -132,7 +140,9 @@ template <const Family &family> struct Reduce : Builder {
 
   NodeId sum(NodeId x) {
     x = kept(x);
-    if constexpr (&family == &sequenceFamily)
+    if constexpr (&family == &vocabularyFamily)
+      return (*this)(Op::VocabularySum, {x});
+    else if constexpr (&family == &sequenceFamily)
       return (*this)(Op::SequenceSum, {x});
     else if constexpr (&family == &groupFamily)
       return (*this)(Op::GroupSum, {x});
@@ -143,7 +153,9 @@ template <const Family &family> struct Reduce : Builder {
   }
   /// How many values there are. In the token_ and batch_ families without a condition it is that of the whole step.
   NodeId count() {
-    if constexpr (&family == &tokenFamily)
+    if constexpr (&family == &vocabularyFamily)
+      return condition ? sum(number(1)) : graph.symbol(Symbol::Words);
+    else if constexpr (&family == &tokenFamily)
       return condition ? sum(number(1)) : graph.symbol(Symbol::Tokens);
     else if constexpr (&family == &batchFamily)
       return condition ? sum(number(1)) : graph.symbol(Symbol::Sequences);
@@ -168,11 +180,14 @@ template <const Family &family> struct Reduce : Builder {
     return std::nullopt;
   }
   template <bool largest> NodeId extremum(NodeId x) {
+    constexpr Op vocabulary = largest ? Op::VocabularyMax : Op::VocabularyMin;
     constexpr Op sequence = largest ? Op::SequenceMax : Op::SequenceMin;
     constexpr Op group = largest ? Op::GroupMax : Op::GroupMin;
     constexpr Op batch = largest ? Op::BatchMax : Op::BatchMin;
     x = kept(x, largest ? -infinity : infinity);
-    if constexpr (&family == &sequenceFamily)
+    if constexpr (&family == &vocabularyFamily)
+      return (*this)(vocabulary, {x});
+    else if constexpr (&family == &sequenceFamily)
       return (*this)(sequence, {x});
     else if constexpr (&family == &groupFamily)
       return (*this)(group, {x});
@@ -224,6 +239,59 @@ Value extremumOf(Graph &graph, const Call &call, Diagnostics &diagnostics) {
   NodeId x;
   return reduce.prepare(x) && reduce.real(0) ? Value(reduce.template extremum<largest>(x)) : std::nullopt;
 }
+
+// ---- Distributions over the vocabulary
+
+/// log sum exp(x) over the words of a token: x - max x never overflows, and max x is a constant to the gradient.
+NodeId logSumExp(Builder &build, NodeId x) {
+  NodeId largest = build(Op::StopGradient, {build(Op::VocabularyMax, {x})});
+  NodeId sum = build(Op::VocabularySum, {build(Op::Exp, {build(Op::Sub, {x, largest})})});
+  return build(Op::Add, {largest, build(Op::Log, {sum})});
+}
+NodeId logSoftmax(Builder &build, NodeId x) {
+  return build(Op::Sub, {x, logSumExp(build, x)});
+}
+NodeId softmaxOf(Builder &build, NodeId x) {
+  return build(Op::Exp, {logSoftmax(build, x)});
+}
+NodeId atToken(Builder &build, NodeId x) {
+  return build(Op::AtToken, {x});
+}
+
+/// A function of one value per word.
+template <NodeId (*make)(Builder &, NodeId)> Value ofWords(Graph &graph, const Call &call, Diagnostics &diagnostics) {
+  Builder build{graph, call, diagnostics};
+  if (!build.allReal())
+    return std::nullopt;
+  NodeId x = call.arguments[0];
+  if (graph[x].kind != Kind::Vocabulary)
+    return build.fail(0, "'" + std::string(call.function) + "' needs a value per word, this is " +
+                             std::string(phrase(graph[x].kind)),
+                      "like logits, an input of kind vocabulary");
+  return make(build, x);
+}
+
+constexpr double mostLargest = 64;
+
+/// The largest value, the largest below it, and so on: a sweep over the words for each.
+Value kthLargest(Graph &graph, const Call &call, Diagnostics &diagnostics) {
+  auto identity = [](Builder &, NodeId x) { return x; };
+  Value x = ofWords<+identity>(graph, call, diagnostics);
+  Builder build{graph, call, diagnostics};
+  const Node &k = graph[call.arguments[1]];
+  if (!graph.isStatic(call.arguments[1]) || k.boolean || k.value != std::floor(k.value) || k.value < 1 ||
+      k.value > mostLargest)
+    return build.fail(1, "which value is a whole number from 1 to 64, known while compiling");
+  if (!x)
+    return std::nullopt;
+  double count = k.value; // k refers into the graph, which grows
+  NodeId constant = build(Op::StopGradient, {*x}), largest = build(Op::VocabularyMax, {constant});
+  for (double i = 1; i < count; ++i) {
+    NodeId below = build(Op::Select, {build.less(constant, largest), constant, build.number(-infinity)});
+    largest = build(Op::VocabularyMax, {below});
+  }
+  return largest;
+}
 } // namespace
 
 const std::vector<Function> &functions() {
@@ -248,6 +316,24 @@ const std::vector<Function> &functions() {
        3, 3, "", where},
       {"stop_gradient", "stop_gradient(x)", "x, as a constant to the gradient", 1, 1, "",
        elementwise<Op::StopGradient>},
+
+      {"softmax", "softmax(x)", "probabilities of the words of each token", 1, 1, "", ofWords<softmaxOf>},
+      {"log_softmax", "log_softmax(x)", "their logarithms, without overflow", 1, 1, "", ofWords<logSoftmax>},
+      {"at_token", "at_token(x)", "the value of the word that the token is", 1, 1, "", ofWords<atToken>},
+      {"vocab_logsumexp", "vocab_logsumexp(x)", "log of the sum of e^x over the words of a token, without overflow", 1,
+       1, "", ofWords<logSumExp>},
+      {"vocab_kth_largest", "vocab_kth_largest(x, k)",
+       "the k-th largest of the words' different values, k from 1 to 64; -inf where there are fewer; no gradient", 2, 2,
+       "", kthLargest},
+      {"vocab_sum", "vocab_sum(x, where=)", "sum over the words of a token", 1, 1, "where", sumOf<vocabularyFamily>},
+      {"vocab_mean", "vocab_mean(x, where=)", "mean over the words of a token", 1, 1, "where",
+       meanOf<vocabularyFamily>},
+      {"vocab_count", "vocab_count(condition)", "words of a token where a condition holds", 1, 1, "where",
+       countOf<vocabularyFamily>},
+      {"vocab_max", "vocab_max(x)", "largest over the words of a token; at a tie they share the gradient", 1, 1,
+       "where", extremumOf<vocabularyFamily, true>},
+      {"vocab_min", "vocab_min(x)", "smallest over the words of a token; at a tie they share the gradient", 1, 1,
+       "where", extremumOf<vocabularyFamily, false>},
 
       {"seq_sum", "seq_sum(x, where=)", "sum over the loss tokens of a sequence", 1, 1, "where", sumOf<sequenceFamily>},
       {"seq_mean", "seq_mean(x, where=)", "mean over the loss tokens of a sequence; of none: 0", 1, 1, "where",

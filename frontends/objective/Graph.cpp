@@ -80,6 +80,10 @@ const OpInfo ops[] = {
     binary(
         "or", [](double x, double y) { return x != 0 || y != 0 ? 1.0 : 0.0; }, true),
     {"select", Class::Elementwise},
+    reduction("vocabulary_sum", Kind::Token),
+    reduction("vocabulary_max", Kind::Token),
+    reduction("vocabulary_min", Kind::Token),
+    reduction("at_token", Kind::Token),
     reduction("sequence_sum", Kind::Sequence),
     reduction("sequence_max", Kind::Sequence),
     reduction("sequence_min", Kind::Sequence),
@@ -125,12 +129,12 @@ Combine combined(Op op, Combine a, Combine b, Combine c) {
 } // namespace
 
 std::string_view name(Kind kind) {
-  constexpr std::string_view names[] = {"number", "scalar", "group", "sequence", "token"};
+  constexpr std::string_view names[] = {"number", "scalar", "group", "sequence", "token", "vocabulary"};
   return names[static_cast<size_t>(kind)];
 }
 std::string_view phrase(Kind kind) {
   constexpr std::string_view phrases[] = {"a number", "one value for the step", "a value per group",
-                                          "a value per sequence", "a value per token"};
+                                          "a value per sequence", "a value per token", "a value per word"};
   return phrases[static_cast<size_t>(kind)];
 }
 std::string_view name(Combine combine) {
@@ -138,7 +142,7 @@ std::string_view name(Combine combine) {
   return names[static_cast<size_t>(combine)];
 }
 std::string_view name(Symbol symbol) {
-  constexpr std::string_view names[] = {"tokens", "sequences", "rows", "width"};
+  constexpr std::string_view names[] = {"tokens", "sequences", "rows", "width", "words"};
   return names[static_cast<size_t>(symbol)];
 }
 std::string_view name(Op op) {
@@ -229,7 +233,8 @@ std::optional<NodeId> Graph::folded(const Node &node) {
   };
   if (rule.form == Class::Reduction) {
     // The sum of zeros is 0 for any number of them.
-    bool sum = node.op == Op::SequenceSum || node.op == Op::GroupSum || node.op == Op::BatchSum;
+    bool sum = node.op == Op::VocabularySum || node.op == Op::AtToken || node.op == Op::SequenceSum ||
+               node.op == Op::GroupSum || node.op == Op::BatchSum;
     return sum && isConstant(a, 0) ? std::optional(constant(0, node.kind)) : std::nullopt;
   }
   if (rule.unary && constantAt(a))

@@ -3,7 +3,7 @@
 //
 // Every node has
 //  - a kind, which says what it has one value of: Number (known at compile time), Scalar (the step), Group, Sequence,
-//  Token.
+//    Token, Vocabulary (each word at each token).
 //    Kinds are ordered: an elementwise operation has the largest kind of its operands, the others are broadcast;
 //  - a type: real (f32 when compiled) or boolean;
 //  - a combine rule, which says what becomes of it when the sequences of a step are split into micro-batches.
@@ -26,7 +26,7 @@
 
 namespace graft::objective {
 
-enum class Kind : uint8_t { Number, Scalar, Group, Sequence, Token };
+enum class Kind : uint8_t { Number, Scalar, Group, Sequence, Token, Vocabulary };
 std::string_view name(Kind kind);
 /// "a value per token", for messages.
 std::string_view phrase(Kind kind);
@@ -74,9 +74,14 @@ enum class Op : uint8_t {
   And,
   Or,
   Select, ///< boolean, then, else
-  // Reductions. Sequence*: over the loss tokens of each sequence; an empty one gives 0.
+  // Reductions. Vocabulary*: over the words of each token; AtToken: the value of the word that the token is.
+  // Sequence*: over the loss tokens of each sequence; an empty one gives 0.
   // Group*: over the sequences with the same group id, given back to each. Batch*: over all sequences of the step.
   // Max and Min over nothing give -inf and inf in Batch*, 0 in Sequence*.
+  VocabularySum,
+  VocabularyMax,
+  VocabularyMin,
+  AtToken,
   SequenceSum,
   SequenceMax,
   SequenceMin,
@@ -96,9 +101,10 @@ enum class Symbol : uint8_t {
   Sequences, ///< sequences with at least one loss token
   Rows,      ///< sequences
   Width,     ///< positions of a row of the batch, padding included
+  Words,     ///< of the vocabulary
 };
 std::string_view name(Symbol symbol);
-constexpr size_t symbolCount = 4;
+constexpr size_t symbolCount = 5;
 
 using NodeId = uint32_t;
 

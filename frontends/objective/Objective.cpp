@@ -87,10 +87,10 @@ std::vector<Input> Objective::requiredInputs() const {
 std::vector<Input> Objective::metricInputs() const {
   return inputsOf(*this, roots(*this), graph.reachable({result}));
 }
-bool Objective::usesGroups() const {
+bool Objective::uses(std::initializer_list<Op> ops) const {
   std::vector<bool> reached = graph.reachable(roots(*this));
   for (NodeId id = 0; id < graph.size(); ++id)
-    if (reached[id] && (graph[id].op == Op::GroupSum || graph[id].op == Op::GroupMax || graph[id].op == Op::GroupMin))
+    if (reached[id] && std::find(ops.begin(), ops.end(), graph[id].op) != ops.end())
       return true;
   return false;
 }

@@ -63,7 +63,11 @@ struct Objective {
   /// What metrics use beyond that. A metric whose input is not given is left out.
   std::vector<Input> metricInputs() const;
   /// Whether group_ids are needed ([B] i32).
-  bool usesGroups() const;
+  bool usesGroups() const { return uses({Op::GroupSum, Op::GroupMax, Op::GroupMin}); }
+  /// Whether the words that the tokens are matter: labels ([B,S] integers) are needed.
+  bool usesLabels() const { return uses({Op::AtToken}); }
+  /// Whether the result or a metric depends on one of these operations.
+  bool uses(std::initializer_list<Op> ops) const;
   /// Whether a step may be split into micro-batches whose results are added, and if so, whether groups may be split
   /// too.
   bool splits() const { return role == Role::Objective && graph[result].combine == Combine::Sum; }

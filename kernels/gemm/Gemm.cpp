@@ -108,6 +108,8 @@ struct Operand {
 
 // Below this the library's packing of whole operands costs more than it saves.
 constexpr double smallProduct = 8e6;
+// Up to so many rows, packing a turned b takes a good part of the time.
+constexpr int64_t fewRows = 512;
 
 double operations(const GemmShape &shape) {
   return 2.0 * double(shape.m) * double(shape.n) * double(shape.k);
@@ -117,25 +119,28 @@ double operations(const GemmShape &shape) {
 // Rules, measured on Zen 5 and Sapphire Rapids (test/benchmarks/gemm.cpp):
 //   k = 0                                  c is set to zero, or left alone when accumulating
 //   no library                             our own loop
-//   bfloat16, a batch, a small product     a prepared primitive: no packing, the batch in one call
-//   few rows, b turned                     TurnedProduct: the library would turn all of b for them
+//   very few rows, a large b that is       TurnedProduct: the library would turn all of b for them
+//     turned
+//   bfloat16, a batch, a small product,    a prepared primitive: packs nothing or little, the batch in one call
+//     few rows and a turned b
 //   everything else                        sgemm: as fast or faster, reads c only when accumulating, nothing to prepare
 void GemmPlanner::choose(Gemm::Piece &piece) {
   const GemmShape &shape = piece.shape;
   bool narrow = shape.type == MatrixType::BF16;
-  if (shape.k == 0)
+  bool prefersPrimitive = narrow || batchCount(shape) > 1 || operations(shape) < smallProduct ||
+                          (shape.b.column != 1 && shape.m <= fewRows);
+  if (shape.k == 0) {
     piece.routine = Gemm::Routine::Scale;
-  else if (!library_)
+  } else if (!library_) {
     piece.routine = Gemm::Routine::Own;
-  else if ((narrow || batchCount(shape) > 1 || operations(shape) < smallProduct) && (piece.primitive = prepare(shape)))
-    piece.routine = Gemm::Routine::Primitive;
-  else if (narrow)
-    piece.routine = Gemm::Routine::Own;
-  else if (auto turned = TurnedProduct::plan(shape)) {
+  } else if (auto turned = TurnedProduct::plan(shape)) {
     piece.routine = Gemm::Routine::Turned;
     piece.turned = std::make_shared<const TurnedProduct>(*std::move(turned));
-  } else
-    piece.routine = Gemm::Routine::Library;
+  } else if (prefersPrimitive && (piece.primitive = prepare(shape))) {
+    piece.routine = Gemm::Routine::Primitive;
+  } else {
+    piece.routine = narrow ? Gemm::Routine::Own : Gemm::Routine::Library;
+  }
 }
 
 std::shared_ptr<const MatrixPrimitive> GemmPlanner::prepare(const GemmShape &shape) {

@@ -67,6 +67,8 @@ private:
 /// What a forward graph gives per row of logits. Row t speaks of token t + 1: what is computed from these runs in rows,
 /// and arrays per token are moved to rows and back at the borders (rowsOf, tokensOf).
 struct RowValues {
+  Value logits;            ///< [B,S,V]
+  Value labels;            ///< [B,S]: the words that follow
   Value logprobs, entropy; ///< [B,S]; the last row of a sequence means nothing
 };
 
@@ -122,8 +124,9 @@ std::pair<FunctionBuilder, RowValues> cloneForward(func::FuncOp forward, StringR
   Value ids = findArgument(clone, "input_ids"), mask;
   if (masked)
     mask = rowsOf(entry, entry.argument("loss_mask", nn::shapeOf(ids), entry.builder().getI1Type()));
-  auto values = rl::TokenLogprobsOp::create(entry.builder(), entry.loc(), logits, rowsOf(entry, ids), mask);
-  return {entry, {values.getLogprobs(), values.getEntropy()}};
+  Value labels = rowsOf(entry, ids);
+  auto values = rl::TokenLogprobsOp::create(entry.builder(), entry.loc(), logits, labels, mask);
+  return {entry, {logits, labels, values.getLogprobs(), values.getEntropy()}};
 }
 
 /// Removes what nobody uses, arguments too.
@@ -177,11 +180,13 @@ LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &opt
   auto [entry, row] = cloneForward(forward, "accumulate", /*masked=*/true);
   int64_t rows = nn::shapeOf(row.logprobs)[0], width = nn::shapeOf(row.logprobs)[1];
   entry.setOrigin("objective");
-  std::map<std::string, Value> known = {{"logprobs", row.logprobs}, {"entropy", row.entropy}};
+  std::map<std::string, Value> known = {{"logits", row.logits}, {"logprobs", row.logprobs}, {"entropy", row.entropy}};
   if (options.onPolicy)
     known["old_logprobs"] = rl::StopGradientOp::create(entry.builder(), entry.loc(), row.logprobs);
   Type f32 = entry.builder().getF32Type();
   objective::ObjectiveInputs inputs = objectiveInputs(entry, *options.loss, f32, known, rows, width, /*inRows=*/true);
+  if (options.loss->usesLabels())
+    inputs.labels = row.labels;
   inputs.tokens = entry.argument("denominator.tokens", {}, f32);
   inputs.sequences = entry.argument("denominator.sequences", {}, f32);
   inputs.rows = entry.argument("denominator.rows", {}, f32);

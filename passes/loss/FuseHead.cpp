@@ -1,7 +1,7 @@
-// The way: collect the operators that touch logits; split them at rl.token_logprobs into a forward and a backward part;
-// see whether what lies between treats tokens one by one; prove from sharding factors that everything chosen does;
-// clone it into the region of a loop with [B, S] replaced by [chunk, 1]. Sums over tokens become matrix products, which
-// add chunk to chunk where they are stored.
+// The way: collect the operators that touch logits, and those between them that do not; see which treat tokens one by
+// one, and prove from sharding factors that all that touch logits do; number the loops by how often something that mixes
+// tokens lies before; clone the operators of each into its region with [B, S] replaced by [chunk, 1]. Sums over tokens
+// become matrix products, which add chunk to chunk where they are stored.
 #include "passes/loss/FuseHead.h"
 
 #include "dialects/nn/Build.h"
@@ -35,6 +35,12 @@ struct Part {
   SmallVector<Value> tokens, whole, perToken, sums;
 };
 
+/// Where an operator stands: in the loop of this number, or, if it mixes tokens, after it.
+struct Stage {
+  int loop = 0;
+  bool after = false;
+};
+
 class HeadFuser {
 public:
   HeadFuser(func::FuncOp function, const HeadOptions &options) : function_(function), options_(options) {}
@@ -43,20 +49,24 @@ public:
 private:
   Block &block() { return function_.getBody().front(); }
   bool isWide(Value value) const { return nn::shapeOf(value) == ArrayRef<int64_t>(wide_); }
-  /// True for values [B, S, ...] that one of the parts computes.
+  /// True for values [B, S, ...] that a loop may compute.
   bool isInternal(Value value) const {
     Operation *op = value.getDefiningOp();
-    return op && (forward_.contains(op) || formula_.contains(op) || backward_.contains(op));
+    return op && (wideOps_.contains(op) || between_.contains(op));
   }
 
+  bool findHead();
   bool findOperators();
   std::optional<TokenRule> ruleOf(Operation *op);
-  bool check(const OpSet &ops);
-  OpSet inOrder(ArrayRef<const OpSet *> sets);
-  OpSet neededBy(const OpSet &users);
+  bool checkRules();
+  int numberLoops();
+  OpSet opsOf(int loop);
+  bool isReadElsewhere(Value value);
+  void findOutside();
+  SmallVector<Value> outputsOf(int loop);
   std::optional<Part> partOf(const OpSet &ops, ArrayRef<Value> outputs);
-  SmallVector<Value> outputsOf(const OpSet &ops, const OpSet &inside);
-  rl::TokenLoopOp emit(const Part &part);
+  void emit(const Part &part);
+  void replace();
   Value chunkOf(DenseElementsAttr splat, OpBuilder &builder, Location loc);
   void clone(Operation *op, OpBuilder &builder, IRMapping &values);
   Value productWithOnes(nn::ReduceOp reduce, OpBuilder &builder, Value input);
@@ -71,8 +81,13 @@ private:
   FusedHead head_;
   rl::TokenLogprobsOp logprobs_;
   SmallVector<int64_t> wide_; ///< B, S, V
-  OpSet forward_, formula_, backward_;
-  llvm::DenseMap<Operation *, TokenRule> rules_;
+  OpSet wideOps_;             ///< those that touch logits, or anything of their shape
+  OpSet between_;             ///< others that such an operator needs and that need one
+  llvm::DenseMap<Operation *, TokenRule> rules_; ///< absent for operators of `between_` that mix tokens
+  llvm::DenseMap<Operation *, Stage> stages_;
+  SmallVector<OpSet, 2> loops_; ///< their operators
+  OpSet outside_;               ///< operators of `between_` that run outside of the loops, perhaps as well
+  IRMapping after_;             ///< results of loops that were made, for those of the operators in them
 };
 
 /// Ancestors of `roots` among `within`, or descendants; `roots` included where they are in it.
@@ -94,26 +109,37 @@ OpSet reach(const OpSet &within, ArrayRef<Operation *> roots, bool ancestors) {
   return found;
 }
 
+/// The one rl.token_logprobs says what logits are, and which tokens are in the loss.
+bool HeadFuser::findHead() {
+  for (auto op : block().getOps<rl::TokenLogprobsOp>()) {
+    if (logprobs_)
+      return give("log-probs are taken twice");
+    logprobs_ = op;
+  }
+  if (!logprobs_ || nn::shapeOf(logprobs_.getLogits()).size() != 3)
+    return give("there are no logits [batch, sequence, vocabulary]");
+  wide_.assign(nn::shapeOf(logprobs_.getLogits()).begin(), nn::shapeOf(logprobs_.getLogits()).end());
+  int64_t tokens = wide_[0] * wide_[1];
+  head_.chunkRows = std::min(options_.chunkRows, tokens);
+  return logprobs_.getRows() || head_.chunkRows < tokens || give("the logits of all tokens are small");
+}
+
 bool HeadFuser::findOperators() {
-  OpSet all, wideOps;
+  for (Value value : block().getTerminator()->getOperands())
+    if (isWide(value))
+      return give("the function returns logits");
+  OpSet all;
   for (Operation &op : block().without_terminator()) {
     all.insert(&op);
     if (llvm::any_of(op.getOperands(), [&](Value v) { return isWide(v); }) ||
         llvm::any_of(op.getResults(), [&](Value v) { return isWide(v); }))
-      wideOps.insert(&op);
+      wideOps_.insert(&op);
   }
-  for (Value value : block().getTerminator()->getOperands())
-    if (isWide(value))
-      return give("the function returns logits");
-  forward_ = reach(wideOps, {logprobs_}, /*ancestors=*/true);
-  for (Operation *op : wideOps)
-    if (!forward_.contains(op))
-      backward_.insert(op);
-  OpSet below = reach(all, {logprobs_}, /*ancestors=*/false);
-  OpSet above = reach(all, backward_.getArrayRef(), /*ancestors=*/true);
+  OpSet below = reach(all, wideOps_.getArrayRef(), /*ancestors=*/false);
+  OpSet above = reach(all, wideOps_.getArrayRef(), /*ancestors=*/true);
   for (Operation *op : all)
-    if (below.contains(op) && above.contains(op) && !wideOps.contains(op))
-      formula_.insert(op);
+    if (below.contains(op) && above.contains(op) && !wideOps_.contains(op))
+      between_.insert(op);
   return true;
 }
 
@@ -171,43 +197,104 @@ std::optional<TokenRule> HeadFuser::ruleOf(Operation *op) {
   return good ? std::optional(token) : std::nullopt;
 }
 
-bool HeadFuser::check(const OpSet &ops) {
-  for (Operation *op : ops) {
-    auto rule = ruleOf(op);
-    if (!rule)
-      return give("'" + op->getName().getStringRef().str() + "' does not treat every token by itself");
-    rules_[op] = *rule;
-  }
+bool HeadFuser::checkRules() {
+  for (const OpSet *ops : {&wideOps_, &between_})
+    for (Operation *op : *ops)
+      if (auto rule = ruleOf(op))
+        rules_[op] = *rule;
+      else if (ops == &wideOps_)
+        return give("'" + op->getName().getStringRef().str() + "' does not treat every token by itself");
   return true;
 }
 
-OpSet HeadFuser::inOrder(ArrayRef<const OpSet *> sets) {
+/// What mixes tokens needs all of them: it stands after the loop that its operands are in, and what needs it in the
+/// next. Gives their number.
+int HeadFuser::numberLoops() {
+  int count = 0;
+  for (Operation &op : block().without_terminator()) {
+    if (!wideOps_.contains(&op) && !between_.contains(&op))
+      continue;
+    Stage stage;
+    for (Value operand : op.getOperands())
+      if (auto before = stages_.find(operand.getDefiningOp()); before != stages_.end()) {
+        Stage own = before->second;
+        if (std::pair(own.loop, own.after) > std::pair(stage.loop, stage.after))
+          stage = own;
+      }
+    if (!rules_.contains(&op))
+      stage.after = true;
+    else if (stage.after)
+      stage = {stage.loop + 1, false};
+    stages_[&op] = stage;
+    count = std::max(count, stage.loop + 1);
+  }
+  return count;
+}
+
+/// The operators of a loop, in program order. Only what has another shape than logits leaves a loop: operators of its
+/// number that make such things, and what they need. That is the formula between them, and operators on logits, those of
+/// earlier loops again. What an earlier loop made per token is read.
+OpSet HeadFuser::opsOf(int loop) {
+  OpSet made, own;
+  for (Operation &op : block()) {
+    auto at = stages_.find(&op);
+    if (at == stages_.end() || at->second.loop != loop || at->second.after)
+      continue;
+    own.insert(&op);
+    if (wideOps_.contains(&op) && !llvm::all_of(op.getResults(), [&](Value result) { return isWide(result); }))
+      made.insert(&op);
+  }
+  SmallVector<Operation *> wide(llvm::make_filter_range(own, [&](Operation *op) { return wideOps_.contains(op); }));
+  OpSet below = reach(own, wide, /*ancestors=*/false);
+  OpSet chosen = made;
+  SmallVector<Operation *> work(made.getArrayRef());
+  while (!work.empty())
+    for (Value operand : work.pop_back_val()->getOperands()) {
+      Operation *producer = operand.getDefiningOp();
+      bool again = producer && wideOps_.contains(producer) && isWide(operand);
+      if ((again || below.contains(producer)) && chosen.insert(producer))
+        work.push_back(producer);
+    }
   OpSet ordered;
   for (Operation &op : block())
-    if (llvm::any_of(sets, [&](const OpSet *set) { return set->contains(&op); }))
+    if (chosen.contains(&op))
       ordered.insert(&op);
   return ordered;
 }
 
-/// The operators of the forward part that `users` read, and what these need: computed again.
-OpSet HeadFuser::neededBy(const OpSet &users) {
-  SmallVector<Operation *> roots;
-  for (Operation *op : users)
-    for (Value operand : op->getOperands())
-      if (Operation *producer = operand.getDefiningOp(); producer && producer != logprobs_)
-        roots.push_back(producer);
-  OpSet again = forward_;
-  again.remove(logprobs_);
-  return reach(again, roots, /*ancestors=*/true);
+/// Is the value of an operator read where it is not computed: outside of all loops, or in one that lacks it?
+bool HeadFuser::isReadElsewhere(Value value) {
+  Operation *op = value.getDefiningOp();
+  return llvm::any_of(value.getUsers(), [&](Operation *user) {
+    bool inside = false, elsewhere = outside_.contains(user);
+    for (const OpSet &loop : loops_)
+      if (loop.contains(user)) {
+        inside = true;
+        elsewhere |= !loop.contains(op);
+      }
+    return elsewhere || !inside;
+  });
 }
 
-/// Results of `ops` that are used by operators outside of `inside`.
-SmallVector<Value> HeadFuser::outputsOf(const OpSet &ops, const OpSet &inside) {
+/// Formula operators that others read run outside, too: they are cheap, and read the loops' results there.
+void HeadFuser::findOutside() {
+  SmallVector<Operation *> roots;
+  for (Operation *op : between_) {
+    bool inALoop = llvm::any_of(loops_, [&](const OpSet &loop) { return loop.contains(op); });
+    if (!inALoop || llvm::any_of(op->getResults(), [&](Value result) { return isReadElsewhere(result); }))
+      roots.push_back(op);
+  }
+  outside_ = reach(between_, roots, /*ancestors=*/true);
+}
+
+/// What others read of a loop's own operators on logits.
+SmallVector<Value> HeadFuser::outputsOf(int loop) {
   SmallVector<Value> outputs;
-  for (Operation *op : ops)
-    for (Value result : op->getResults())
-      if (llvm::any_of(result.getUsers(), [&](Operation *user) { return !inside.contains(user); }))
-        outputs.push_back(result);
+  for (Operation *op : loops_[loop])
+    if (wideOps_.contains(op) && stages_.lookup(op).loop == loop)
+      for (Value result : op->getResults())
+        if (isReadElsewhere(result))
+          outputs.push_back(result);
   return outputs;
 }
 
@@ -221,9 +308,6 @@ std::optional<Part> HeadFuser::partOf(const OpSet &ops, ArrayRef<Value> outputs)
       if (!(producer && ops.contains(producer)) && !(byToken && isSplat(operand)))
         (byToken ? tokens : whole).insert(operand);
     }
-  for (Value value : tokens)
-    if (isWide(value))
-      return give("logits come from elsewhere"), std::nullopt;
   part.tokens = tokens.takeVector();
   part.whole = whole.takeVector();
   for (Value output : outputs) {
@@ -277,14 +361,18 @@ void HeadFuser::clone(Operation *op, OpBuilder &builder, IRMapping &values) {
                   builder.getStringAttr(contract.getLabels()[rule.operands[0] ? 0 : 1].take_front(1)));
 }
 
-rl::TokenLoopOp HeadFuser::emit(const Part &part) {
+/// Puts the loop where its last operator stands. The operators stay.
+void HeadFuser::emit(const Part &part) {
   OpBuilder builder(part.ops.back());
   Location loc = logprobs_.getLoc();
   Value mask = logprobs_.getRows();
   if (!mask)
     mask = nn::Build(builder, loc).splat(RankedTensorType::get({wide_[0], wide_[1]}, builder.getI1Type()), 1);
   SmallVector<Type> perToken(ValueRange(part.perToken).getTypes()), sums(ValueRange(part.sums).getTypes());
-  auto loop = rl::TokenLoopOp::create(builder, loc, perToken, sums, mask, part.tokens, part.whole,
+  auto current = [&](ArrayRef<Value> values) {
+    return llvm::map_to_vector(values, [&](Value value) { return after_.lookupOrDefault(value); });
+  };
+  auto loop = rl::TokenLoopOp::create(builder, loc, perToken, sums, mask, current(part.tokens), current(part.whole),
                                       static_cast<uint64_t>(head_.chunkRows));
   Block *body = builder.createBlock(&loop.getBody());
   IRMapping values;
@@ -303,74 +391,41 @@ rl::TokenLoopOp HeadFuser::emit(const Part &part) {
     for (Value output : *outputs)
       yields.push_back(values.lookup(output));
   rl::YieldOp::create(builder, loc, yields);
-  // Whoever reads the results from now on reads the loop's: the operators of the parts stay until nobody needs them.
-  for (const auto *outputs : {&part.perToken, &part.sums})
-    for (auto [i, output] : llvm::enumerate(*outputs)) {
-      Value now = outputs == &part.perToken ? loop.getPerToken()[i] : loop.getSums()[i];
-      Value(output).replaceUsesWithIf(now, [&](OpOperand &use) {
-        Operation *user = use.getOwner();
-        return !forward_.contains(user) && !backward_.contains(user) && user != loop;
-      });
-    }
-  return loop;
+  SmallVector<Value> outputs = part.perToken;
+  llvm::append_range(outputs, part.sums);
+  for (auto [output, now] : llvm::zip_equal(outputs, loop.getResults()))
+    after_.map(output, now);
+}
+
+/// Lets everybody read the results of the loops, and erases what nobody needs any more: last users first.
+void HeadFuser::replace() {
+  for (auto [before, now] : after_.getValueMap())
+    Value(before).replaceUsesWithIf(now, [&](OpOperand &use) { return !wideOps_.contains(use.getOwner()); });
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block())))
+    if ((wideOps_.contains(&op) || between_.contains(&op)) && op.use_empty())
+      op.erase();
+  sortTopologically(&block());
 }
 
 FusedHead HeadFuser::run() {
-  for (auto op : block().getOps<rl::TokenLogprobsOp>()) {
-    if (logprobs_)
-      return give("log-probs are taken twice"), head_;
-    logprobs_ = op;
-  }
-  if (!logprobs_ || nn::shapeOf(logprobs_.getLogits()).size() != 3)
-    return give("there are no logits [batch, sequence, vocabulary]"), head_;
-  wide_.assign(nn::shapeOf(logprobs_.getLogits()).begin(), nn::shapeOf(logprobs_.getLogits()).end());
-  int64_t tokens = wide_[0] * wide_[1];
-  head_.chunkRows = std::min(options_.chunkRows, tokens);
-  if (!logprobs_.getRows() && head_.chunkRows == tokens)
-    return give("the logits of all tokens are small"), head_;
-  if (!findOperators() || !check(forward_) || !check(backward_))
+  if (!findHead() || !findOperators() || !checkRules())
     return head_;
-  head_.oneLoop = check(formula_);
-  if (!head_.oneLoop)
-    head_.reason.clear();
-
-  OpSet inside = inOrder({&forward_, &backward_});
-  std::optional<Part> first, second;
-  if (head_.oneLoop) {
-    // Formula operators that others read too stay outside as well: they are cheap, and read the loop's log-probs there.
-    first = partOf(inOrder({&forward_, &formula_, &backward_}), outputsOf(inside, inside));
-  } else {
-    OpSet again = neededBy(backward_);
-    SmallVector<Value> outputs = outputsOf(forward_, inside);
-    for (Value result : logprobs_->getResults()) // what the second loop reads of the first
-      if (!llvm::is_contained(outputs, result) && !result.use_empty())
-        outputs.push_back(result);
-    first = partOf(inOrder({&forward_}), outputs);
-    second = partOf(inOrder({&again, &backward_}), outputsOf(backward_, inside));
-  }
-  if (!first || (!head_.oneLoop && !second))
-    return head_;
-  rl::TokenLoopOp loop = emit(*first);
-  if (second) {
-    // Its inputs are the first loop's results by now.
-    for (Value &value : second->tokens)
-      if (value.getDefiningOp() == logprobs_) {
-        Value now = loop.getPerToken()[llvm::find(first->perToken, value) - first->perToken.begin()];
-        for (Operation *user : second->ops)
-          user->replaceUsesOfWith(value, now);
-        value = now;
-      }
-    emit(*second);
-  }
+  for (int loop = 0, count = numberLoops(); loop < count; ++loop)
+    loops_.push_back(opsOf(loop));
+  findOutside();
+  std::vector<Part> parts;
+  for (size_t loop = 0; loop < loops_.size(); ++loop)
+    if (!loops_[loop].empty()) {
+      auto part = partOf(loops_[loop], outputsOf(static_cast<int>(loop)));
+      if (!part)
+        return head_;
+      parts.push_back(std::move(*part));
+    }
+  for (const Part &part : parts)
+    emit(part);
+  replace();
+  head_.loops = static_cast<int>(parts.size());
   head_.fused = true;
-  // What the loops compute is dead outside: last users first.
-  for (const OpSet *set : {&backward_, &formula_, &forward_}) {
-    OpSet ordered = inOrder({set});
-    for (Operation *op : llvm::reverse(ordered))
-      if (op->use_empty())
-        op->erase();
-  }
-  sortTopologically(&block());
   return head_;
 }
 

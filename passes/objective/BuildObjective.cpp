@@ -63,9 +63,11 @@ private:
              "), which is not given");
     if (objective_.usesGroups() && !inputs_.groupIds)
       fail("objective '" + objective_.name + "' needs 'group_ids', which are not given");
+    if (objective_.usesLabels() && !inputs_.labels)
+      fail("objective '" + objective_.name + "' needs 'labels', the words that the tokens are, which are not given");
     if (inputs_.lossMask)
       adopt(nn::shapeOf(inputs_.lossMask));
-    for (size_t rank : {2, 1}) // [B,S] first: it says more than [B]
+    for (size_t rank : {3, 2, 1}) // [B,S,V] first: it says more than [B]
       for (const Input &input : objective_.inputs)
         if (auto at = inputs_.values.find(input.name);
             at != inputs_.values.end() && nn::shapeOf(at->second).size() == rank)
@@ -82,6 +84,10 @@ private:
         fail("'" + input.name + "' is " + std::string(phrase(input.kind)) + ", but has rank " + Twine(type.getRank()) +
              " or other sizes than the batch");
     }
+    if (inputs_.labels && nn::shapeOf(inputs_.labels) != ArrayRef<int64_t>{batch_, width_})
+      fail("'labels' are not one per token");
+    if (words_ < 0 && countsWords())
+      fail("objective '" + objective_.name + "' counts words, but uses no input per word");
     if (inputs_.groupIds && nn::shapeOf(inputs_.groupIds) != ArrayRef<int64_t>{batch_})
       fail("'group_ids' are not one per sequence");
     if (!element_)
@@ -91,10 +97,21 @@ private:
   void adopt(ArrayRef<int64_t> shape) {
     if (batch_ < 0 && !shape.empty())
       batch_ = shape[0];
-    if (width_ < 0 && shape.size() == 2)
+    if (width_ < 0 && shape.size() >= 2)
       width_ = shape[1];
+    if (words_ < 0 && shape.size() == 3)
+      words_ = shape[2];
+  }
+  bool countsWords() const {
+    std::vector<bool> reached = graph_.reachable({objective_.result});
+    for (NodeId id = 0; id < graph_.size(); ++id)
+      if (reached[id] && graph_[id].op == Op::Symbol && static_cast<Symbol>(graph_[id].index) == Symbol::Words)
+        return true;
+    return false;
   }
   bool fits(Kind kind, ArrayRef<int64_t> shape) const {
+    if (kind == Kind::Vocabulary)
+      return shape == ArrayRef<int64_t>{batch_, width_, words_};
     bool perToken = shape == ArrayRef<int64_t>{batch_, width_}, perSequence = shape == ArrayRef<int64_t>{batch_};
     return kind == Kind::Token ? perToken || perSequence : kind == Kind::Sequence ? perSequence : shape.empty();
   }
@@ -130,6 +147,8 @@ private:
   // ---- values
 
   SmallVector<int64_t> shape(Kind kind) const {
+    if (kind == Kind::Vocabulary)
+      return {batch_, width(), words_};
     if (kind == Kind::Token)
       return {batch_, width()};
     return kind >= Kind::Group ? SmallVector<int64_t>{batch_} : SmallVector<int64_t>{};
@@ -149,10 +168,14 @@ private:
       value = rl::BatchBroadcastOp::create(builder_, loc_, value, rows());
       have = Kind::Sequence;
     }
-    if (have >= Kind::Group && have <= Kind::Sequence && kind == Kind::Token)
+    if (have >= Kind::Group && have <= Kind::Sequence && kind >= Kind::Token) {
       value = rl::SequenceBroadcastOp::create(builder_, loc_, value, mask());
-    return value;
+      have = Kind::Token;
+    }
+    return have == Kind::Token && kind == Kind::Vocabulary ? eachWord(value) : value;
   }
+  /// A value per token, repeated for each word.
+  Value eachWord(Value value) { return b_.broadcast(value, shape(Kind::Vocabulary), {0, 1}); }
 
   Value emit(const Node &node) {
     if (node.op == Op::Constant)
@@ -170,6 +193,8 @@ private:
       return value;
     if (node.kind == Kind::Sequence)
       return b_.selectOrZero(rows(), value);
+    if (node.kind == Kind::Vocabulary)
+      return b_.selectOrZero(eachWord(mask()), value);
     if (nn::typeOf(value).getRank() == 1)
       return rl::SequenceBroadcastOp::create(builder_, loc_, b_.selectOrZero(rows(), value), mask());
     return b_.selectOrZero(mask(), value);
@@ -189,6 +214,8 @@ private:
       return inputs_.rows ? inputs_.rows : constant(static_cast<double>(batch_), Kind::Scalar, false);
     case Symbol::Width:
       return constant(static_cast<double>(width()), Kind::Scalar, false);
+    case Symbol::Words:
+      return constant(static_cast<double>(words_), Kind::Scalar, false);
     }
     return {};
   }
@@ -196,6 +223,14 @@ private:
   Value reduction(const Node &node) {
     NodeId x = node.operands[0];
     switch (node.op) {
+    case Op::VocabularySum:
+      return words(ReduceKind::Sum, x);
+    case Op::VocabularyMax:
+      return words(ReduceKind::Max, x);
+    case Op::VocabularyMin:
+      return words(ReduceKind::Min, x);
+    case Op::AtToken:
+      return b_.sum(b_.selectOrZero(isToken(), at(x, Kind::Vocabulary)), {2});
     case Op::SequenceSum:
       return sequence(ReduceKind::Sum, x);
     case Op::SequenceMax:
@@ -215,6 +250,12 @@ private:
     default:
       return batch(ReduceKind::Min, x);
     }
+  }
+  Value words(ReduceKind kind, NodeId x) { return b_.reduce(kind, at(x, Kind::Vocabulary), {2}); }
+  /// For each word of each token whether it is the token.
+  Value isToken() {
+    Value words = b_.iota(shape(Kind::Vocabulary), 2, nn::typeOf(inputs_.labels).getElementType());
+    return b_.compare(arith::CmpIPredicate::eq, words, eachWord(inputs_.labels));
   }
   Value sequence(ReduceKind kind, NodeId x) {
     return rl::SequenceReduceOp::create(builder_, loc_, kind, at(x, Kind::Token), mask());
@@ -275,7 +316,7 @@ private:
   const Graph &graph_;
   const ObjectiveInputs &inputs_;
   Type element_;
-  int64_t batch_ = -1, width_ = -1;
+  int64_t batch_ = -1, width_ = -1, words_ = -1;
   Value mask_, rows_;
   std::vector<Value> emitted_;
 };

@@ -11,6 +11,8 @@ constexpr uint64_t maxElements = uint64_t{1} << 24;
 std::vector<std::string> namesOf(const Objective &objective) {
   std::vector<std::string> names = {"loss_mask", "group_ids", "denominator.tokens", "denominator.sequences",
                                     "denominator.rows"};
+  if (objective.usesLabels())
+    names.push_back("labels");
   for (const Input &input : objective.inputs)
     names.push_back(input.name);
   return names;

@@ -46,13 +46,15 @@ public:
       readInput(input, false);
     if (objective_.usesGroups())
       readGroups();
+    if (objective_.usesLabels())
+      readLabels();
     for (const char *count : {"tokens", "sequences", "rows"})
       readCount(count);
     return std::move(status_);
   }
 
   std::map<std::string, Tensor> values, counts;
-  std::optional<Tensor> mask, groups;
+  std::optional<Tensor> mask, groups, labels;
 
 private:
   void fail(const std::string &name, const std::string &message, const std::string &hint = "") {
@@ -63,28 +65,33 @@ private:
     return at == arrays_.end() ? nullptr : &at->second;
   }
 
-  /// S is the widest row; B that of the mask, else of the first array.
+  /// S is the widest row; B and V those of the mask, else of the first array.
   void findShape() {
     std::vector<std::string> names = {"loss_mask"};
     for (const Input &input : objective_.inputs)
       if (input.kind != Kind::Scalar)
         names.push_back(input.name);
     for (const std::string &name : names)
-      if (const Tensor *tensor = find(name); tensor && (tensor->rank() == 1 || tensor->rank() == 2)) {
+      if (const Tensor *tensor = find(name); tensor && tensor->rank() >= 1 && tensor->rank() <= 3) {
         batch_ = batch_ < 0 ? tensor->shape()[0] : batch_;
-        if (tensor->rank() == 2)
+        if (tensor->rank() >= 2)
           width_ = std::max(width_, tensor->shape()[1]);
+        if (tensor->rank() == 3)
+          words_ = words_ < 0 ? tensor->shape()[2] : words_;
       }
   }
 
-  /// [B,S-1] as [B,S]: position 0 predicts nothing and is 0.
+  /// [B,S-1,...] as [B,S,...]: position 0 predicts nothing and is 0.
   Tensor widened(const Tensor &tensor) const {
-    if (tensor.rank() != 2 || tensor.shape() != Tensor::Shape{batch_, width_ - 1})
+    if (tensor.rank() < 2 || tensor.shape()[0] != batch_ || tensor.shape()[1] != width_ - 1)
       return tensor;
-    Tensor wide = tensor.zeros({batch_, width_});
+    Tensor::Shape shape = tensor.shape();
+    shape[1] = width_;
+    int64_t inner = tensor.rank() == 3 ? shape[2] : 1;
+    Tensor wide = tensor.zeros(shape);
     for (int64_t b = 0; b < batch_; ++b)
-      for (int64_t t = 1; t < width_; ++t)
-        wide.copyElement(b * width_ + t, tensor, b * (width_ - 1) + t - 1);
+      for (int64_t k = 0; k < (width_ - 1) * inner; ++k)
+        wide.copyElement((b * width_ + 1) * inner + k, tensor, b * (width_ - 1) * inner + k);
     return wide;
   }
 
@@ -117,12 +124,14 @@ private:
     Tensor value = toFloats(widened(*found));
     bool perSequence = value.shape() == Tensor::Shape{batch_};
     bool perToken = value.shape() == Tensor::Shape{batch_, width_};
-    bool good = input.kind == Kind::Token      ? perSequence || perToken
+    bool good = input.kind == Kind::Vocabulary ? value.shape() == Tensor::Shape{batch_, width_, words_}
+                : input.kind == Kind::Token    ? perSequence || perToken
                 : input.kind == Kind::Sequence ? perSequence
                                                : value.size() == 1;
     if (!good)
       return fail(input.name, "has shape " + print(found->shape()) + ", expected " + kind + ": " +
-                                  (input.kind == Kind::Token      ? print({batch_, width_})
+                                  (input.kind == Kind::Vocabulary ? print({batch_, width_, words_})
+                                   : input.kind == Kind::Token    ? print({batch_, width_})
                                    : input.kind == Kind::Sequence ? print({batch_})
                                                                   : "[]"));
     values[input.name] = input.kind == Kind::Scalar ? value.reshaped({}) : value;
@@ -139,6 +148,17 @@ private:
     groups = *found;
   }
 
+  void readLabels() {
+    const Tensor *found = find("labels");
+    if (!found)
+      return fail("labels", "missing: '" + objective_.name + "' needs the words that the tokens are");
+    if (found->isFloat())
+      return fail("labels", "holds floats, expected integers");
+    labels = widened(*found);
+    if (labels->shape() != Tensor::Shape{batch_, width_})
+      fail("labels", "has shape " + print(found->shape()) + ", expected " + print({batch_, width_}));
+  }
+
   void readCount(const std::string &name) {
     const Tensor *found = find("denominator." + name);
     if (!found)
@@ -150,7 +170,7 @@ private:
 
   const Objective &objective_;
   const Arrays &arrays_;
-  int64_t batch_ = -1, width_ = -1;
+  int64_t batch_ = -1, width_ = -1, words_ = -1;
   Status status_;
 };
 
@@ -200,6 +220,8 @@ private:
       inputs.lossMask = argument(function, *arguments_.mask, builder.getI1Type());
     if (arguments_.groups)
       inputs.groupIds = argument(function, *arguments_.groups, builder.getI64Type());
+    if (arguments_.labels)
+      inputs.labels = argument(function, *arguments_.labels, builder.getI64Type());
     for (const auto &[name, tensor] : arguments_.counts)
       (name == "tokens"      ? inputs.tokens
        : name == "sequences" ? inputs.sequences

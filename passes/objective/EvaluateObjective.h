@@ -13,7 +13,8 @@ namespace graft::objective {
 /// Arrays by name.
 using Arrays = std::map<std::string, Tensor>;
 
-/// Takes the objective's inputs as it names them ([B,S]; [B] for what is the same in all tokens of a sequence),
+/// Takes the objective's inputs as it names them ([B,S]; [B] for what is the same in all tokens of a sequence; [B,S,V]
+/// per word, then also `labels` [B,S] where at_token() is used: the word that each token is),
 /// `loss_mask` [B,S] (everything that is not 0 counts; needed for a loss, optional for advantages), `group_ids` [B]
 /// where groups are used, and optionally `denominator.tokens`, `denominator.sequences`, `denominator.rows`: the counts
 /// of the whole step where the arrays are a part of it. Arrays [B,S-1] speak of tokens 1..S-1. What is not named here

@@ -54,7 +54,7 @@ struct Case {
   const char *head;
   const char *objective; ///< a preset, or the text of an objective
   std::vector<objective::Override> overrides;
-  bool oneLoop; ///< three products instead of four
+  int loops; ///< two products each do, and a third for the gradient's
 };
 std::ostream &operator<<(std::ostream &stream, const Case &c) {
   return stream << c.name;
@@ -68,6 +68,48 @@ input entropy : token
 input advantages : token
 param coefficient = 0.1
 loss = token_mean(-advantages * logprobs - coefficient * entropy)
+)";
+
+/// Label smoothing and z-loss.
+const char *const smoothed = R"(
+objective smoothed
+input logits : vocabulary
+input advantages : token
+l = log_softmax(logits)
+loss = token_mean(-advantages * (0.9 * at_token(l) + 0.1 * vocab_mean(l)) + 0.01 * vocab_logsumexp(logits) ^ 2)
+)";
+
+/// Sums of p squared, lse(2z), the probability of the three likeliest words, its entropy.
+const char *const moments = R"(
+objective moments
+input logits : vocabulary
+input advantages : token
+p = softmax(logits)
+top = where(logits >= vocab_kth_largest(logits, 3), p, 0)
+mass = vocab_sum(top)
+renyi = vocab_logsumexp(2 * logits) - 2 * vocab_logsumexp(logits)
+loss = token_mean(-advantages * at_token(log_softmax(logits)) + 0.3 * vocab_sum(p * p) + 0.1 * renyi - log(mass)
+                  + 0.2 * vocab_sum(where(top > 0, p / mass * log(p / mass), 0)))
+)";
+
+/// A ratio per sequence times a value of the distribution.
+const char *const perSequence = R"(
+objective per_sequence
+input logits : vocabulary
+input old_logprobs : token
+input advantages : token
+ratio = exp(seq_mean(at_token(log_softmax(logits)) - old_logprobs))
+loss = token_mean(-advantages * ratio - 0.1 * seq_max(vocab_sum(softmax(logits) ^ 2)))
+)";
+
+/// Words above a sequence's mean log-prob, weighed by what a sequence has of them: each needs all tokens of the last.
+const char *const nested = R"(
+objective nested
+input logits : vocabulary
+l = log_softmax(logits)
+usual = seq_mean(at_token(l))
+mass = vocab_sum(where(l > usual, softmax(logits), 0))
+loss = token_mean(-at_token(l) * seq_mean(mass) * exp(usual))
 )";
 
 class FuseHead : public testing::TestWithParam<Case>, protected Reference {
@@ -155,14 +197,14 @@ TEST_P(FuseHead, ComputesTheSame) {
     options.chunkRows = chunk;
     FusedHead head = fuseHead(function, options);
     ASSERT_TRUE(head.fused) << head.reason;
-    EXPECT_EQ(head.oneLoop, GetParam().oneLoop);
+    EXPECT_EQ(head.loops, GetParam().loops);
     EXPECT_EQ(head.chunkRows, std::min(chunk, rows * width));
     ASSERT_TRUE(succeeded(module->verify())) << errors;
     expectNoLogitsOutside(function);
     int64_t products = 0;
     function.walk([&](nn::ContractOp op) { products += op->getParentOp() != function; });
     int64_t bias = GetParam().head == capped; // whose gradient is a product with ones
-    EXPECT_EQ(products, (head.oneLoop ? 3 : 4) + bias);
+    EXPECT_EQ(products, (head.loops + 2) + bias);
     auto got = run(function);
     ASSERT_EQ(got.size(), expected.size());
     for (const auto &[name, tensor] : expected)
@@ -173,18 +215,24 @@ TEST_P(FuseHead, ComputesTheSame) {
 
 using Kl = objective::Override;
 const Case cases[] = {
-    {"sft", tied, "sft", {}, true},
-    {"grpo", tied, "grpo", {}, true},
-    {"grpo_k3", tied, "grpo", {{"kl", std::string("k3"), ""}, {"kl_coef", 0.2, ""}}, true},
-    {"grpo_capped", capped, "grpo", {{"kl", std::string("k1"), ""}, {"kl_coef", 0.2, ""}}, true},
-    {"dr_grpo", tied, "dr_grpo", {}, true},
-    {"dapo", capped, "dapo", {}, true},
-    {"ppo_clip", tied, "ppo_clip", {}, true},
-    {"cispo", tied, "cispo", {}, true},
-    {"entropy", capped, withEntropy, {}, true},
-    {"sequence_mean", tied, "grpo", {{"aggregation", std::string("sequence_mean_token_mean"), ""}}, true},
-    {"gspo", tied, "gspo", {}, false},
-    {"gspo_capped", capped, "gspo", {}, false},
+    {"sft", tied, "sft", {}, 1},
+    {"grpo", tied, "grpo", {}, 1},
+    {"grpo_k3", tied, "grpo", {{"kl", std::string("k3"), ""}, {"kl_coef", 0.2, ""}}, 1},
+    {"grpo_capped", capped, "grpo", {{"kl", std::string("k1"), ""}, {"kl_coef", 0.2, ""}}, 1},
+    {"dr_grpo", tied, "dr_grpo", {}, 1},
+    {"dapo", capped, "dapo", {}, 1},
+    {"ppo_clip", tied, "ppo_clip", {}, 1},
+    {"cispo", tied, "cispo", {}, 1},
+    {"entropy", capped, withEntropy, {}, 1},
+    {"sequence_mean", tied, "grpo", {{"aggregation", std::string("sequence_mean_token_mean"), ""}}, 1},
+    {"gspo", tied, "gspo", {}, 2},
+    {"gspo_capped", capped, "gspo", {}, 2},
+    {"smoothed", tied, smoothed, {}, 1},
+    {"smoothed_capped", capped, smoothed, {}, 1},
+    {"moments", tied, moments, {}, 1},
+    {"moments_capped", capped, moments, {}, 1},
+    {"per_sequence", capped, perSequence, {}, 2},
+    {"nested", tied, nested, {}, 3},
 };
 INSTANTIATE_TEST_SUITE_P(Objectives, FuseHead, testing::ValuesIn(cases),
                          [](const auto &info) { return std::string(info.param.name); });
@@ -192,7 +240,7 @@ INSTANTIATE_TEST_SUITE_P(Objectives, FuseHead, testing::ValuesIn(cases),
 class FuseHeadForward : public FuseHead {};
 
 TEST_F(FuseHeadForward, LogprobsOfAllTokensInChunks) {
-  OwningOpRef<ModuleOp> module = build({"", tied, "sft", {}, true});
+  OwningOpRef<ModuleOp> module = build({"", tied, "sft", {}, 1});
   auto function = module->lookupSymbol<func::FuncOp>("logprobs");
   auto expected = run(function);
   HeadOptions options;
@@ -205,7 +253,7 @@ TEST_F(FuseHeadForward, LogprobsOfAllTokensInChunks) {
 }
 
 TEST_F(FuseHeadForward, StaysWhereNothingIsWon) {
-  OwningOpRef<ModuleOp> module = build({"", tied, "sft", {}, true});
+  OwningOpRef<ModuleOp> module = build({"", tied, "sft", {}, 1});
   FusedHead head = fuseHead(module->lookupSymbol<func::FuncOp>("logprobs"));
   EXPECT_FALSE(head.fused);
   EXPECT_THAT(head.reason, HasSubstr("small"));
@@ -216,7 +264,7 @@ TEST_F(FuseHeadForward, StaysWhereTokensMix) {
   text.replace(text.find("return"), 6,
                "%r = nn.softmax %logits axis = 1 : tensor<3x5x7xf32> -> tensor<3x5x7xf32>\n  return");
   text.replace(text.rfind("%logits"), 7, "%r");
-  OwningOpRef<ModuleOp> module = build({"", text.c_str(), "sft", {}, true});
+  OwningOpRef<ModuleOp> module = build({"", text.c_str(), "sft", {}, 1});
   auto function = module->lookupSymbol<func::FuncOp>("accumulate");
   FusedHead head = fuseHead(function);
   EXPECT_FALSE(head.fused);
