@@ -155,7 +155,8 @@ Status Compiler::addObjective(const Recipe &recipe, EntryModule &module) {
       status.merge(loaded.takeStatus().at(recipe.origin.place("objective.advantages")));
   }
   GRAFT_RETURN_IF_ERROR(status);
-  GRAFT_RETURN_IF_ERROR(checkWordInputs(*loss, "logits").at(recipe.origin.place(isFile ? "objective.file" : "objective.preset")));
+  GRAFT_RETURN_IF_ERROR(
+      checkWordInputs(*loss, "logits").at(recipe.origin.place(isFile ? "objective.file" : "objective.preset")));
   if (advantages)
     GRAFT_RETURN_IF_ERROR(checkWordInputs(*advantages, "").at(recipe.origin.place("objective.advantages")));
   module.splits = loss->splits();

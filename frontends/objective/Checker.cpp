@@ -106,11 +106,10 @@ private:
   }
 
   void declareInput(const Statement &s) {
-    static const std::map<std::string, Kind, std::less<>> kinds = {
-        {"vocabulary", Kind::Vocabulary},
-        {"token", Kind::Token},
-        {"sequence", Kind::Sequence},
-        {"scalar", Kind::Scalar}};
+    static const std::map<std::string, Kind, std::less<>> kinds = {{"vocabulary", Kind::Vocabulary},
+                                                                   {"token", Kind::Token},
+                                                                   {"sequence", Kind::Sequence},
+                                                                   {"scalar", Kind::Scalar}};
     auto kind = kinds.find(s.kind);
     if (kind == kinds.end())
       fail(s.kindSpan, "no kind of input is named '" + escaped(s.kind) + "'",
@@ -206,12 +205,11 @@ private:
   // ---- values
 
   static const std::map<std::string, Symbol, std::less<>> &symbols() {
-    static const std::map<std::string, Symbol, std::less<>> table = {
-        {"tokens", Symbol::Tokens},
-        {"sequences", Symbol::Sequences},
-        {"rows", Symbol::Rows},
-        {"width", Symbol::Width},
-        {"words", Symbol::Words}};
+    static const std::map<std::string, Symbol, std::less<>> table = {{"tokens", Symbol::Tokens},
+                                                                     {"sequences", Symbol::Sequences},
+                                                                     {"rows", Symbol::Rows},
+                                                                     {"width", Symbol::Width},
+                                                                     {"words", Symbol::Words}};
     return table;
   }
 

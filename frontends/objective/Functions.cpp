@@ -265,9 +265,9 @@ template <NodeId (*make)(Builder &, NodeId)> Value ofWords(Graph &graph, const C
     return std::nullopt;
   NodeId x = call.arguments[0];
   if (graph[x].kind != Kind::Vocabulary)
-    return build.fail(0, "'" + std::string(call.function) + "' needs a value per word, this is " +
-                             std::string(phrase(graph[x].kind)),
-                      "like logits, an input of kind vocabulary");
+    return build.fail(
+        0, "'" + std::string(call.function) + "' needs a value per word, this is " + std::string(phrase(graph[x].kind)),
+        "like logits, an input of kind vocabulary");
   return make(build, x);
 }
 

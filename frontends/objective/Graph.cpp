@@ -133,8 +133,9 @@ std::string_view name(Kind kind) {
   return names[static_cast<size_t>(kind)];
 }
 std::string_view phrase(Kind kind) {
-  constexpr std::string_view phrases[] = {"a number", "one value for the step", "a value per group",
-                                          "a value per sequence", "a value per token", "a value per word"};
+  constexpr std::string_view phrases[] = {"a number",          "one value for the step",
+                                          "a value per group", "a value per sequence",
+                                          "a value per token", "a value per word"};
   return phrases[static_cast<size_t>(kind)];
 }
 std::string_view name(Combine combine) {

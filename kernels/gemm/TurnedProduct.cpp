@@ -21,7 +21,8 @@ StridedCopy copyOf(int64_t rows, int64_t columns, std::array<int64_t, 2> to, std
 
 std::optional<TurnedProduct> TurnedProduct::plan(const GemmShape &shape) {
   bool few = shape.m >= leastRows && shape.m <= mostRows && shape.n * shape.k >= leastElements;
-  bool dense = shape.type == MatrixType::F32 && shape.batch.empty() && shape.a.column == 1 && shape.b.row == 1 && shape.c.column == 1;
+  bool dense = shape.type == MatrixType::F32 && shape.batch.empty() && shape.a.column == 1 && shape.b.row == 1 &&
+               shape.c.column == 1;
   if (!few || !dense || shape.accumulate)
     return std::nullopt;
   return TurnedProduct(shape);

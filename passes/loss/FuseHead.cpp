@@ -1,7 +1,7 @@
 // The way: collect the operators that touch logits, and those between them that do not; see which treat tokens one by
-// one, and prove from sharding factors that all that touch logits do; number the loops by how often something that mixes
-// tokens lies before; clone the operators of each into its region with [B, S] replaced by [chunk, 1]. Sums over tokens
-// become matrix products, which add chunk to chunk where they are stored.
+// one, and prove from sharding factors that all that touch logits do; number the loops by how often something that
+// mixes tokens lies before; clone the operators of each into its region with [B, S] replaced by [chunk, 1]. Sums over
+// tokens become matrix products, which add chunk to chunk where they are stored.
 #include "passes/loss/FuseHead.h"
 
 #include "dialects/nn/Build.h"
@@ -80,9 +80,9 @@ private:
   const HeadOptions &options_;
   FusedHead head_;
   rl::TokenLogprobsOp logprobs_;
-  SmallVector<int64_t> wide_; ///< B, S, V
-  OpSet wideOps_;             ///< those that touch logits, or anything of their shape
-  OpSet between_;             ///< others that such an operator needs and that need one
+  SmallVector<int64_t> wide_;                    ///< B, S, V
+  OpSet wideOps_;                                ///< those that touch logits, or anything of their shape
+  OpSet between_;                                ///< others that such an operator needs and that need one
   llvm::DenseMap<Operation *, TokenRule> rules_; ///< absent for operators of `between_` that mix tokens
   llvm::DenseMap<Operation *, Stage> stages_;
   SmallVector<OpSet, 2> loops_; ///< their operators
@@ -232,8 +232,8 @@ int HeadFuser::numberLoops() {
 }
 
 /// The operators of a loop, in program order. Only what has another shape than logits leaves a loop: operators of its
-/// number that make such things, and what they need. That is the formula between them, and operators on logits, those of
-/// earlier loops again. What an earlier loop made per token is read.
+/// number that make such things, and what they need. That is the formula between them, and operators on logits, those
+/// of earlier loops again. What an earlier loop made per token is read.
 OpSet HeadFuser::opsOf(int loop) {
   OpSet made, own;
   for (Operation &op : block()) {

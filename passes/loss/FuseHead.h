@@ -19,7 +19,7 @@ struct HeadOptions {
 struct FusedHead {
   bool fused = false;
   int64_t chunkRows = 0;
-  int loops = 0; ///< 1: forward and backward in one, the formula between them looks at each token alone
+  int loops = 0;      ///< 1: forward and backward in one, the formula between them looks at each token alone
   std::string reason; ///< why it was left as it is
 };
 
@@ -29,8 +29,8 @@ struct FusedHead {
 ///   Ensures   no value of the shape of the logits outside of a loop, the same results at selected tokens, and the same
 ///   sums; or the function as it was, with a reason: the logits have other users, are small, or something on the way
 ///   does not treat every token by itself.
-/// The formula between logits and their gradient goes along where it treats each token alone; three matrix products then
-/// do. Where it does not (sequence-level ratios), a loop ends, and the next computes the logits again.
+/// The formula between logits and their gradient goes along where it treats each token alone; three matrix products
+/// then do. Where it does not (sequence-level ratios), a loop ends, and the next computes the logits again.
 FusedHead fuseHead(mlir::func::FuncOp function, const HeadOptions &options = {});
 
 } // namespace graft

@@ -11,10 +11,17 @@ namespace graft {
 
 namespace {
 
-// A row's working set should stay in cache and its streams in the prefetchers' reach (codegen.md: about 4 sweeps).
-constexpr int kMaxLevel = 4;
-constexpr size_t kMaxExternals = 12;
-constexpr size_t kMaxMembers = 64;
+/// How large a kernel may become.
+struct Limits {
+  int level;
+  size_t externals, members;
+  bool siblings; ///< may operators share a kernel that share nothing but what they read?
+};
+// A row's working set should stay in cache and its streams in the prefetchers' reach: about 4 sweeps.
+constexpr Limits usual{4, 12, 64, false};
+// In a loop over tokens a row of logits is by far the largest thing, and a second of its kind costs a chunk of memory:
+// whatever the formula makes of the distribution is computed again from the one.
+constexpr Limits inLoops{128, 32, 512, true};
 // A virtual operator is computed again by every user: it must be small, and its operands must be small beside its
 // result.
 constexpr int kMaxVirtualOps = 16;
@@ -56,7 +63,8 @@ bool feedsLibrary(Value value) {
 
 class GroupBuilder {
 public:
-  GroupBuilder(Grouping &out, const llvm::DenseSet<Operation *> &folded) : out_(out), folded_(folded) {}
+  GroupBuilder(Grouping &out, const llvm::DenseSet<Operation *> &folded, const Limits &limits)
+      : out_(out), folded_(folded), limits_(limits) {}
   LogicalResult run(Block &block);
 
 private:
@@ -74,6 +82,7 @@ private:
   bool isVirtual(Operation *op);
   void placeMember(Operation *op);
   Link linkTo(Value operand, int &group);
+  int siblingOf(Operation *op, ArrayRef<int64_t> space, int level, ArrayRef<Value> externals);
   bool fits(int group, Operation *op, ArrayRef<int64_t> space, bool rowLevel, int level, ArrayRef<Value> externals);
   int find(int group) { return groups_[group].mergedInto < 0 ? group : find(groups_[group].mergedInto); }
   int memberGroup(Value value) {
@@ -90,6 +99,7 @@ private:
 
   Grouping &out_;
   const llvm::DenseSet<Operation *> &folded_;
+  const Limits &limits_;
   std::vector<Open> groups_;
   llvm::DenseMap<Value, int> virtualSize_;
 };
@@ -167,15 +177,15 @@ bool GroupBuilder::fits(int index, Operation *op, ArrayRef<int64_t> space, bool 
     return false;
   llvm::DenseSet<Value> all = open.externals;
   all.insert(externals.begin(), externals.end());
-  return level <= kMaxLevel && all.size() <= kMaxExternals && open.group.members.size() < kMaxMembers;
+  return level <= limits_.level && all.size() <= limits_.externals && open.group.members.size() < limits_.members;
 }
 
 bool GroupBuilder::canMerge(int a, int b) const {
   const Open &one = groups_[a], &other = groups_[b];
   bool axesAgree = one.columnAxes.empty() || other.columnAxes.empty() || one.columnAxes == other.columnAxes;
   return one.group.space == other.group.space && axesAgree &&
-         one.group.members.size() + other.group.members.size() < kMaxMembers &&
-         one.externals.size() + other.externals.size() <= kMaxExternals;
+         one.group.members.size() + other.group.members.size() < limits_.members &&
+         one.externals.size() + other.externals.size() <= limits_.externals;
 }
 
 void GroupBuilder::merge(int into, int from) {
@@ -187,6 +197,18 @@ void GroupBuilder::merge(int into, int from) {
     to.columnAxes = source.columnAxes;
   source.group.members.clear();
   source.mergedInto = into;
+}
+
+/// An open group that reads something as large as its space that the operator reads, too; -1: none.
+int GroupBuilder::siblingOf(Operation *op, ArrayRef<int64_t> space, int level, ArrayRef<Value> externals) {
+  for (int group = static_cast<int>(groups_.size()); limits_.siblings && group-- > 0;) {
+    const Open &open = groups_[group];
+    bool shares = llvm::any_of(
+        externals, [&](Value value) { return nn::shapeOf(value) == space && open.externals.contains(value); });
+    if (shares && !open.closed && open.mergedInto < 0 && fits(group, op, space, false, level, externals))
+      return group;
+  }
+  return -1;
 }
 
 void GroupBuilder::placeMember(Operation *op) {
@@ -223,12 +245,15 @@ void GroupBuilder::placeMember(Operation *op) {
       merge(home, group);
   }
   if (home < 0) {
-    home = static_cast<int>(groups_.size());
-    groups_.emplace_back();
-    groups_.back().group.space.assign(space.begin(), space.end());
     rowLevel = false;
     level = 0;
     resultLevel = reduce ? 1 : 0;
+    home = siblingOf(op, space, resultLevel, externals);
+  }
+  if (home < 0) {
+    home = static_cast<int>(groups_.size());
+    groups_.emplace_back();
+    groups_.back().group.space.assign(space.begin(), space.end());
   }
   for (Value operand : op->getOperands())
     if (int group = memberGroup(sourceOf(operand)); group >= 0 && group != home)
@@ -280,7 +305,8 @@ LogicalResult GroupBuilder::run(Block &block) {
 
 FailureOr<Grouping> Grouping::compute(Block &block, const llvm::DenseSet<Operation *> &folded) {
   Grouping grouping;
-  if (failed(GroupBuilder(grouping, folded).run(block)))
+  const Limits &limits = isa<rl::TokenLoopOp>(block.getParentOp()) ? inLoops : usual;
+  if (failed(GroupBuilder(grouping, folded, limits).run(block)))
     return failure();
   return grouping;
 }

@@ -13,8 +13,8 @@
 namespace graft::objective {
 
 struct ObjectiveInputs {
-  /// By the objective's names, all of one float element type (in which everything is computed): [B,S,V] for an input per
-  /// word, [B,S] per token (or [B]: the same for all tokens of a sequence), [B] per sequence, [] for one.
+  /// By the objective's names, all of one float element type (in which everything is computed): [B,S,V] for an input
+  /// per word, [B,S] per token (or [B]: the same for all tokens of a sequence), [B] per sequence, [] for one.
   std::map<std::string, mlir::Value> values;
   mlir::Value lossMask; ///< [B,S] i1; null: every position counts
   mlir::Value labels;   ///< [B,S] integers, the word that each token is; only where usesLabels()

@@ -19,6 +19,14 @@ TOKENS, WIDTH, WORDS = 2049, 1024, 151936
 PARAMETERS = 4 * WIDTH * (WORDS + TOKENS)
 STATE = 4 * PARAMETERS  # weights, gradients, two moments
 MIB = 1 << 20
+WORDS_TEXT = """objective words
+input logits : vocabulary
+p = softmax(logits)
+top = where(logits >= vocab_kth_largest(logits, 3), p, 0)
+mass = vocab_sum(top)
+loss = token_mean(-at_token(log_softmax(logits)) - vocab_sum(p * log_softmax(logits)) + vocab_logsumexp(2 * logits) - log(mass)
+                  + vocab_sum(where(top > 0, p / mass * log(p / mass), 0)))
+"""
 
 
 def write_weights(path):
@@ -77,6 +85,17 @@ class Head:
         expect(found == {"x86-64-v3": (160, True), "cuda:sm_80": (64, False)}, str(found))
         return f"{found['x86-64-v3'][0]} tokens, for GPUs {found['cuda:sm_80'][0]}"
 
+    def check_distribution(self):
+        """A formula that makes much of the distribution needs no more memory than the log-prob alone."""
+        with open(f"{self.work}/words.objective", "w") as file:
+            file.write(WORDS_TEXT)
+        plain, self.recipe = self.recipe, self.recipe.replace('preset = "sft"', 'file = "words.objective"')
+        plan = self.plan(int(STATE + 0.1 * 1024 * MIB))
+        self.recipe = plain
+        entry = self.accumulate(plan)
+        expect(entry["chunk_tokens"] == 160 and entry["flops"] == 6 * TOKENS * WIDTH * WORDS, f"{entry['chunk_tokens']} tokens, {entry['flops']} FLOPs")
+        return f"{plan['arena_bytes'] / MIB:.1f} MiB"
+
     def check_work(self):
         """Three products of every token, whatever the chunk, and as many instructions."""
         wide, narrow = (self.accumulate(self.plan(budget)) for budget in (None, STATE + 64 * MIB))
@@ -106,7 +125,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         head = Head(arguments.graft, arguments.graph, work)
-        return run_checks([("memory", head.check_memory), ("bfloat16", head.check_bfloat16), ("work", head.check_work), ("budgets", head.check_budgets)])
+        return run_checks([("memory", head.check_memory), ("bfloat16", head.check_bfloat16), ("distribution", head.check_distribution), ("work", head.check_work), ("budgets", head.check_budgets)])
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ TEST(Documentation, NamesEveryFunction) {
     std::string name(function.name);
     size_t underscore = name.find('_');
     bool reduction = name.starts_with("seq_") || name.starts_with("group_") || name.starts_with("batch_") ||
-                     name.starts_with("token_");
+                     name.starts_with("token_") || name.starts_with("vocab_");
     EXPECT_NE(readme.find(reduction ? name.substr(underscore) : name), std::string::npos) << name;
   }
 }

@@ -185,6 +185,63 @@ const char klText[] = "objective kl_alone\nuse aggregation\nuse kl\nloss = aggre
 const char aggregationText[] =
     "objective aggregation_alone\nuse aggregation\ninput loss_matrix : token\nloss = aggregate(loss_matrix)\n";
 
+// Of logits, as their functions take them.
+const char smoothedText[] =
+    "objective smoothed\ninput logits : vocabulary\nparam epsilon = 0.1\nl = log_softmax(logits)\n"
+    "loss = token_mean(-(1 - epsilon) * at_token(l) - epsilon * vocab_mean(l))\n";
+const char zLossText[] =
+    "objective z\ninput logits : vocabulary\nparam coefficient = 0\n"
+    "loss = token_mean(coefficient * vocab_logsumexp(logits) ^ 2 - at_token(log_softmax(logits)))\n";
+const char entropyText[] = "objective e\ninput logits : vocabulary\n"
+                           "loss = token_mean(-vocab_sum(softmax(logits) * log_softmax(logits)))\n";
+const char distillText[] = R"(
+objective distill
+input student_logits : vocabulary
+input teacher_logits : vocabulary
+param beta = 0.5
+param temperature = 1
+s = log_softmax(student_logits / temperature)
+t = log_softmax(teacher_logits / temperature)
+m = log((1 - beta) * exp(s) + beta * exp(t))
+def divergence(p, q) = vocab_sum(exp(p) * (p - q))
+loss = token_mean(if beta == 0 then divergence(t, s) else if beta == 1 then divergence(s, t)
+                  else beta * divergence(t, m) + (1 - beta) * divergence(s, m))
+)";
+const char titanText[] = R"(
+objective titan
+input logits : vocabulary
+input sampler_logprobs : token
+input advantages : token
+param low = 0
+param high = 0
+param divisor = 1
+ratio = exp(clip(at_token(log_softmax(logits)) - sampler_logprobs, -10, 10))
+loss = token_sum(max(-advantages * ratio, -advantages * clip(ratio, 1 - low, 1 + high))) / divisor
+)";
+
+Settings ofLogits(const std::string &objective, const json &s) {
+  Settings mapped;
+  if (objective == "sft_label_smoothing") {
+    mapped.text = smoothedText;
+    mapped.set("epsilon", number(s, "epsilon", 0));
+  } else if (objective == "sft_z_loss") {
+    mapped.text = zLossText;
+    mapped.set("coefficient", number(s, "z_loss_multiplier", number(s, "lse_square_scale", 0)));
+  } else if (objective == "entropy_from_logits") {
+    mapped.text = entropyText;
+  } else if (objective == "dapo_from_logits") {
+    mapped.text = titanText;
+    mapped.set("low", number(s, "ratio_clip_low", 0));
+    mapped.set("high", number(s, "ratio_clip_high", 0));
+    mapped.set("divisor", number(s, "global_valid_tokens", 0));
+  } else {
+    mapped.text = distillText;
+    mapped.set("beta", number(s, "beta", 0));
+    mapped.set("temperature", number(s, "temperature", 1));
+  }
+  return mapped;
+}
+
 Settings klAlone(const json &s, const std::string &framework) {
   Settings mapped;
   mapped.text = klText;
@@ -203,6 +260,8 @@ Settings klAlone(const json &s, const std::string &framework) {
 Settings settingsOf(const json &c, double localTokens) {
   std::string framework = c["framework"], kind = c["kind"];
   const json &s = c["settings"];
+  if (s.contains("V"))
+    return ofLogits(c["case"].get<std::string>().substr(0, c["case"].get<std::string>().find('/')), s);
   if (kind == "kl")
     return klAlone(s, framework);
   if (kind == "aggregation") {

@@ -61,6 +61,12 @@ Arrays batch(int64_t B, int64_t S, unsigned seed) {
   for (int64_t k = 0; k < mask.size(); ++k)
     mask.i()[k] = k / S != 1 && random() % 3 != 0;
   arrays["loss_mask"] = mask;
+  arrays["logits"] = Tensor::floats({B, S, 5});
+  for (double &x : arrays["logits"].f())
+    x = uniform(-2, 2);
+  arrays["labels"] = Tensor::integers({B, S});
+  for (int64_t &label : arrays["labels"].i())
+    label = random() % 5;
   arrays["group_ids"] = Tensor::integers({B});
   arrays["rewards"] = Tensor::floats({B});
   for (int64_t b = 0; b < B; ++b) {
@@ -92,6 +98,21 @@ TEST(Masks, NothingPasses) {
           EXPECT_EQ(tensor.at(k), 0) << name << " " << result << " " << k;
       }
   }
+}
+
+// Tests the same of values per word.
+TEST(Masks, NothingOfWordsPasses) {
+  Objective objective = compiled("objective t\ninput logits : vocabulary\ninput advantages : token\n"
+                                 "l = log_softmax(logits)\nloss = token_mean(at_token(l) * advantages - "
+                                 "seq_mean(vocab_sum(softmax(logits) * l)) + vocab_max(logits) ^ 2)\n");
+  Arrays clean = batch(4, 6, 3), dirty = clean;
+  for (int64_t k = 0; k < dirty["logits"].size(); ++k)
+    if (!clean["loss_mask"].i()[k / 5])
+      dirty["logits"].f()[k] = k % 2 ? nan : infinity;
+  Arrays a = evaluated(objective, clean), b = evaluated(objective, dirty);
+  for (const auto &[result, tensor] : a)
+    for (int64_t k = 0; k < tensor.size(); ++k)
+      EXPECT_EQ(tensor.at(k), b[result].at(k)) << result << " " << k;
 }
 
 // Tests that a broadcast from a sequence's value does not pick up NaN from masked tokens on the way back.
@@ -173,8 +194,9 @@ TEST(Split, DoesNotMatter) {
 class Functions : public testing::TestWithParam<std::string> {};
 // Tests the gradient of every function against finite differences.
 TEST_P(Functions, GradientEqualsFiniteDifferences) {
-  Objective objective =
-      compiled("objective t\ninput logprobs : token\ninput rewards : sequence\nloss = " + GetParam() + "\n");
+  Objective objective = compiled(
+      "objective t\ninput logits : vocabulary\ninput logprobs : token\ninput rewards : sequence\nloss = " + GetParam() +
+      "\n");
   Arrays arrays = batch(4, 6, 17);
   Arrays results = evaluated(objective, arrays);
   const double h = 1e-6;
@@ -206,6 +228,11 @@ INSTANTIATE_TEST_SUITE_P(
         "batch_sum(group_max(rewards) * rewards - group_min(rewards) ^ 2)",
         "batch_std(rewards) + batch_var(rewards, ddof = 0)", "batch_max(seq_sum(logprobs)) * batch_min(rewards)",
         "token_std(logprobs) * token_var(logprobs, ddof = 0) + token_max(logprobs) - token_min(logprobs)",
+        "token_mean(at_token(log_softmax(logits)) * rewards)", "token_mean(vocab_sum(softmax(logits) ^ 2 * logprobs))",
+        "token_mean(vocab_logsumexp(2 * logits) - vocab_mean(logits ^ 2, where = logits > 0))",
+        "token_mean(vocab_max(logits * logprobs) - vocab_min(logits) ^ 2) + token_max(vocab_sum(logits / words))",
+        "token_mean(log(vocab_sum(where(logits >= vocab_kth_largest(logits, 2), softmax(logits), 0))))",
+        "batch_mean(seq_mean(vocab_sum(softmax(logits) * (log_softmax(logits) - logprobs))) * rewards)",
         "token_mean((logprobs - token_mean(logprobs)) * rewards)", "token_mean(logprobs, where = logprobs > -1)",
         "batch_mean(seq_mean(logprobs ^ 2, where = logprobs > -1), where = rewards > 0) + "
         "batch_sum(group_mean(rewards, where = rewards > 0) ^ 2)"));
