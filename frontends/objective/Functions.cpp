@@ -258,36 +258,36 @@ NodeId atToken(Builder &build, NodeId x) {
   return build(Op::AtToken, {x});
 }
 
-/// A function of one value per word.
+/// Whether the first argument is a number per word.
+bool isOfWords(Builder &build) {
+  const Node &x = build.graph[build.call.arguments[0]];
+  if (x.kind != Kind::Vocabulary)
+    build.fail(0,
+               "'" + std::string(build.call.function) + "' needs a value per word, this is " +
+                   std::string(phrase(x.kind)),
+               "like logits, an input of kind vocabulary");
+  return x.kind == Kind::Vocabulary && build.real(0);
+}
+
 template <NodeId (*make)(Builder &, NodeId)> Value ofWords(Graph &graph, const Call &call, Diagnostics &diagnostics) {
   Builder build{graph, call, diagnostics};
-  if (!build.allReal())
-    return std::nullopt;
-  NodeId x = call.arguments[0];
-  if (graph[x].kind != Kind::Vocabulary)
-    return build.fail(
-        0, "'" + std::string(call.function) + "' needs a value per word, this is " + std::string(phrase(graph[x].kind)),
-        "like logits, an input of kind vocabulary");
-  return make(build, x);
+  return isOfWords(build) ? Value(make(build, call.arguments[0])) : std::nullopt;
 }
 
 constexpr double mostLargest = 64;
 
 /// The largest value, the largest below it, and so on: a sweep over the words for each.
 Value kthLargest(Graph &graph, const Call &call, Diagnostics &diagnostics) {
-  auto identity = [](Builder &, NodeId x) { return x; };
-  Value x = ofWords<+identity>(graph, call, diagnostics);
   Builder build{graph, call, diagnostics};
-  const Node &k = graph[call.arguments[1]];
+  const Node k = graph[call.arguments[1]];
   if (!graph.isStatic(call.arguments[1]) || k.boolean || k.value != std::floor(k.value) || k.value < 1 ||
       k.value > mostLargest)
     return build.fail(1, "which value is a whole number from 1 to 64, known while compiling");
-  if (!x)
+  if (!isOfWords(build))
     return std::nullopt;
-  double count = k.value; // k refers into the graph, which grows
-  NodeId constant = build(Op::StopGradient, {*x}), largest = build(Op::VocabularyMax, {constant});
-  for (double i = 1; i < count; ++i) {
-    NodeId below = build(Op::Select, {build.less(constant, largest), constant, build.number(-infinity)});
+  NodeId x = build(Op::StopGradient, {call.arguments[0]}), largest = build(Op::VocabularyMax, {x});
+  for (double i = 1; i < k.value; ++i) {
+    NodeId below = build(Op::Select, {build.less(x, largest), x, build.number(-infinity)});
     largest = build(Op::VocabularyMax, {below});
   }
   return largest;
