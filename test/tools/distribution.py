@@ -62,12 +62,14 @@ class Distribution:
 
     def check_bfloat16(self):
         graft(self.program, "verify", self.write(OBJECTIVES["sequences"], compute="bfloat16"))
+        return "within the bound of graft verify"
 
     def check_other_inputs(self):
         """A batch holds no values per word."""
         done = run(self.program, "compile", self.write("input teacher : vocabulary\nloss = token_mean(vocab_sum(softmax(teacher) * logits))"), "-o", f"{self.work}/p.graft")
         if done.returncode != 3 or "needs 'teacher', a value per word" not in done.stderr or "recipe.toml:5:1" not in done.stderr:
             raise Failure(f"exit {done.returncode}: {done.stderr}")
+        return "refused"
 
 
 def main():
