@@ -5,6 +5,7 @@
 #include "frontends/mlir/Diagnostics.h"
 #include "passes/Compiler.h"
 #include "passes/ProgramTables.h"
+#include "passes/Stopwatch.h"
 #include "passes/precision/NarrowProducts.h"
 #include "passes/precision/NarrowStorage.h"
 #include "runtime/device/cpu/Memory.h"
@@ -50,8 +51,12 @@ Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(const Recipe &r
   auto made = std::make_unique<Candidate>();
   made->microBatches = recipe.batch.microBatches;
   made->module = ModuleOp(*module.graph.module).clone();
+  Stopwatch loss;
   made->head = fuseHeads(*made->module, chunkRows);
+  made->lossSeconds = loss.seconds();
+  Stopwatch precision;
   std::vector<std::string> stored = narrow(recipe, *made->module), copies = narrowParameters(*made->module);
+  made->precisionSeconds = precision.seconds();
   fillTables(recipe, module, made->others.program);
   for (const auto &parameter : made->others.program.parameters)
     if (llvm::is_contained(stored, parameter->name))

@@ -100,6 +100,7 @@ private:
   struct Candidate {
     int64_t microBatches = 1;
     FusedHead head;
+    double lossSeconds = 0, precisionSeconds = 0; ///< what these stages took
     mlir::OwningOpRef<mlir::ModuleOp> module; ///< prepared for lowering
     LoweredEntries others;
     std::unique_ptr<EntryPlanner> planner;
@@ -137,7 +138,10 @@ private:
   Result<Choice> fastestWithin(const Candidates &all, size_t candidate, int64_t budget);
   Result<int64_t> chooseMicroBatches(const Recipe &recipe);
   Result<Planned> choosePlan(const Recipe &recipe, const EntryModule &module, int64_t budget);
-  /// Chooses the size of chunks and a plan, fuses the heads of `module`, lowers @accumulate.
+  /// Ends the stages loss and precision, which candidates run in clones; runs them in `module` where they are dumped.
+  Status endHeadStages(const Recipe &recipe, EntryModule &module, const Candidate &chosen,
+                       const CompileOptions &options);
+  /// Chooses the size of chunks and a plan, lowers @accumulate.
   Result<LoweredEntries> planMemory(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
   Status generateCode(LoweredEntries &lowered, const CompileOptions &options);
 

@@ -2,6 +2,7 @@
 
 #include "dialects/nn/Build.h"
 #include "dialects/rl/RLDialect.h"
+#include "passes/Rewriting.h"
 #include "passes/autodiff/Differentiate.h"
 #include "passes/lower/Decompose.h"
 #include "passes/objective/BuildObjective.h"
@@ -135,16 +136,17 @@ void pruneArguments(func::FuncOp function) {
   (void)function.eraseArguments(unused);
 }
 
-LogicalResult simplify(ModuleOp module) {
-  PassManager passes(module.getContext());
+LogicalResult simplify(ArrayRef<func::FuncOp> functions) {
+  PassManager passes(functions.front()->getContext(), func::FuncOp::getOperationName());
   passes.enableVerifier(false); // once, at the end
-  passes.addNestedPass<func::FuncOp>(createCSEPass());
-  passes.addNestedPass<func::FuncOp>(createCanonicalizerPass());
-  passes.addNestedPass<func::FuncOp>(createCSEPass());
-  if (failed(passes.run(module)) || failed(verify(module)))
-    return failure();
-  for (func::FuncOp function : module.getOps<func::FuncOp>())
+  passes.addPass(createCSEPass());
+  passes.addPass(createCanonicalizerPass(straightLineRewriting()));
+  passes.addPass(createCSEPass());
+  for (func::FuncOp function : functions) {
+    if (failed(passes.run(function)) || failed(verify(function)))
+      return failure();
     pruneArguments(function);
+  }
   return success();
 }
 
@@ -234,7 +236,7 @@ FailureOr<EntryPoints> buildEntryPoints(ModuleOp module, const EntryPointOptions
   if (options.advantages && failed(buildAdvantages(module, forward, options)))
     return failure();
   forward.erase();
-  if (failed(simplify(module)))
+  if (failed(simplify(llvm::to_vector(module.getOps<func::FuncOp>()))))
     return failure();
   return entries;
 }
@@ -273,9 +275,8 @@ LogicalResult addGradients(ModuleOp module, EntryPoints &entries) {
   if (failed(gradients))
     return failure();
   SmallVector<Value> results(terminator->getOperands());
-  SmallVector<std::string> names;
-  for (unsigned i = 0; i < function.getNumResults(); ++i)
-    names.push_back(resultName(function, i).str());
+  SmallVector<DictionaryAttr> attributes;
+  function.getAllResultAttrs(attributes);
   for (auto [entry, gradient] : llvm::zip(*parameters, *gradients)) {
     auto &[name, parameter] = entry;
     if (!gradient) {
@@ -284,15 +285,14 @@ LogicalResult addGradients(ModuleOp module, EntryPoints &entries) {
       continue;
     }
     results.push_back(gradient);
-    names.push_back((rl::gradientPrefix + name).str());
+    attributes.push_back(builder.getDictionaryAttr(
+        builder.getNamedAttr(rl::nameAttribute, builder.getStringAttr(rl::gradientPrefix + name))));
     entries.trained.push_back(name);
   }
   terminator->setOperands(results);
-  function.removeResAttrsAttr();
   function.setFunctionType(builder.getFunctionType(function.getArgumentTypes(), ValueRange(results).getTypes()));
-  for (auto [index, name] : llvm::enumerate(names))
-    function.setResultAttr(index, rl::nameAttribute, builder.getStringAttr(name));
-  return simplify(module);
+  function.setAllResultAttrs(attributes);
+  return simplify(function);
 }
 
 } // namespace graft
