@@ -25,8 +25,8 @@ FusedHead Compiler::fuseHeads(ModuleOp module, int64_t chunkRows) {
   return head;
 }
 
-std::vector<std::string> Compiler::narrow(const Recipe &recipe, ModuleOp module) {
-  std::vector<std::string> stored;
+std::set<std::string> Compiler::narrow(const Recipe &recipe, ModuleOp module) {
+  std::set<std::string> stored;
   for (StringRef name : {"logprobs", "accumulate"})
     if (auto function = module.lookupSymbol<func::FuncOp>(name)) {
       if (recipe.precision.parameters == StorageType::BFloat16)
@@ -55,13 +55,13 @@ Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(const Recipe &r
   made->head = fuseHeads(*made->module, chunkRows);
   made->lossSeconds = loss.seconds();
   Stopwatch precision;
-  std::vector<std::string> stored = narrow(recipe, *made->module), copies = narrowParameters(*made->module);
+  std::set<std::string> stored = narrow(recipe, *made->module), copies = narrowParameters(*made->module);
   made->precisionSeconds = precision.seconds();
   fillTables(recipe, module, made->others.program);
   for (const auto &parameter : made->others.program.parameters)
-    if (llvm::is_contained(stored, parameter->name))
+    if (stored.contains(parameter->name))
       parameter->dtype = schema::DType::BF16;
-  llvm::erase_if(copies, [&](const std::string &name) { return llvm::is_contained(stored, name); });
+  std::erase_if(copies, [&](const std::string &name) { return stored.contains(name); });
   layOutParameters(made->others.program, copies);
   made->others.kernels = ModuleOp::create(UnknownLoc::get(&context_));
   DiagnosticCollector diagnostics(context_, Code::Unsupported, escaped(recipe.model.graph.resolved, 400));

@@ -14,6 +14,7 @@
 
 #include "llvm/Support/raw_ostream.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
@@ -188,7 +189,7 @@ Result<EntryModule> Compiler::buildEntries(const Recipe &recipe, const CompileOp
   if (failed(addGradients(*module.graph.module, module.entries)))
     return diagnostics.take("differentiation");
   for (ImportedParameter &parameter : module.graph.parameters)
-    parameter.trained = llvm::is_contained(module.entries.trained, parameter.name);
+    parameter.trained = std::ranges::binary_search(module.entries.trained, parameter.name);
   for (const std::string &name : module.entries.unreached)
     module.graph.notes.push_back("'" + escaped(name) + "' does not train: the loss does not depend on it");
   GRAFT_RETURN_IF_ERROR(autodiffEnd.dump(*module.graph.module));

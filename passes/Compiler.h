@@ -29,6 +29,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 
 namespace graft {
 
@@ -125,7 +126,7 @@ private:
   static FusedHead fuseHeads(mlir::ModuleOp module, int64_t chunkRows);
   Status narrow(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
   /// Gives the names of the parameters that are stored in bfloat16.
-  static std::vector<std::string> narrow(const Recipe &recipe, mlir::ModuleOp module);
+  static std::set<std::string> narrow(const Recipe &recipe, mlir::ModuleOp module);
   /// Lowers all entries but @accumulate: a plan for it shares the device with them.
   Result<std::unique_ptr<Candidate>> candidate(const Recipe &recipe, const EntryModule &module, int64_t chunkRows);
   /// Appends candidates from the largest chunk to the smallest, up to the first that is enough. True if that was the

@@ -50,11 +50,18 @@ static AccessType withoutNoalias(Type type) {
   return AccessType::get(access.getElementType(), access.getRowStrides(), access.getColumnStride(), flags);
 }
 
+/// Do two accesses reach the same elements in the same way, but for `noalias`?
+static bool reachTheSame(AccessType a, AccessType b) {
+  return a.getElementType() == b.getElementType() && a.getRowStrides() == b.getRowStrides() &&
+         a.getColumnStride() == b.getColumnStride() && a.getAccumulate() == b.getAccumulate() &&
+         a.getNontemporal() == b.getNontemporal() && a.getAlign() == b.getAlign();
+}
+
 bool RowProgramOp::runsInPlace(unsigned read, unsigned written) {
   BlockArgument from = getBody()->getArgument(read), to = getBody()->getArgument(written);
-  AccessType access = withoutNoalias(to.getType());
-  if (withoutNoalias(from.getType()) != access || access.getAccumulate() || to.use_empty() ||
-      llvm::any_of(from.getUses(), isWrite) || !llvm::all_of(to.getUses(), isWrite))
+  auto access = cast<AccessType>(to.getType());
+  if (to.use_empty() || !llvm::all_of(to.getUses(), isWrite) || llvm::any_of(from.getUses(), isWrite) ||
+      access.getAccumulate() || !reachTheSame(cast<AccessType>(from.getType()), access))
     return false;
   // Within a sweep a column is read before it is written.
   for (Operation *writer : to.getUsers())

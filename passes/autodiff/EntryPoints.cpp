@@ -139,7 +139,6 @@ void pruneArguments(func::FuncOp function) {
 LogicalResult simplify(ArrayRef<func::FuncOp> functions) {
   PassManager passes(functions.front()->getContext(), func::FuncOp::getOperationName());
   passes.enableVerifier(false); // once, at the end
-  passes.addPass(createCSEPass());
   passes.addPass(createCanonicalizerPass(straightLineRewriting()));
   passes.addPass(createCSEPass());
   for (func::FuncOp function : functions) {

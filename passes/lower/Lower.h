@@ -6,6 +6,9 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include <set>
+#include <string>
+
 namespace graft {
 
 /// A program under construction: its tables, the entries so far, and the row programs that they call.
@@ -38,6 +41,6 @@ Status compileKernels(mlir::ModuleOp kernels, schema::ProgramT &program, const C
 
 /// Fills offsets and the block sizes of the program's parameters, in their order; trained ones need `trained` set.
 /// Those named in `workingCopies` get a bfloat16 copy.
-void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> workingCopies = {});
+void layOutParameters(schema::ProgramT &program, const std::set<std::string> &workingCopies = {});
 
 } // namespace graft
