@@ -241,6 +241,7 @@ Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &m
   if (isDumped(options, Stage::Recompute))
     planner.apply(planned.best.plan);
   GRAFT_RETURN_IF_ERROR(recomputeEnd.dump(*candidate.module));
+  std::ranges::move(planned.candidates, std::back_inserter(done_.candidates));
   return std::move(planned.best.lowered);
 }
 
@@ -278,7 +279,9 @@ Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &optio
     if (!stopped(options, Stage::Lower))
       GRAFT_RETURN_IF_ERROR(generateCode(lowered, options));
     compilation.program = std::move(lowered.program);
+    done_.modules.push_back(std::move(lowered.kernels));
   }
+  done_.modules.push_back(std::move(module.graph.module));
   compilation.microBatches = recipe.batch.microBatches;
   compilation.notes = std::move(module.graph.notes);
   if (!options.cuda.empty() && !stopped(options, Stage::Lower) && !findPtxas())

@@ -147,6 +147,12 @@ private:
   Status generateCode(LoweredEntries &lowered, const CompileOptions &options);
 
   mlir::MLIRContext context_;
+  /// IR that compiles are done with. It is freed with the compiler, so that a process that ends then can leave it to
+  /// the system (tools/graft/Compile.cpp).
+  struct {
+    Candidates candidates;
+    std::vector<mlir::OwningOpRef<mlir::ModuleOp>> modules;
+  } done_;
 };
 
 } // namespace graft
