@@ -226,7 +226,7 @@ Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &m
   GRAFT_ASSIGN_OR_RETURN(Planned planned, choosePlan(recipe, module, budget));
   Candidate &candidate = *planned.candidates[planned.best.candidate];
   if (!planned.best.point.fits)
-    return doesNotFit({planned.best.plan, planned.best.point.deviceBytes}, planned.best.lowered.program, budget)
+    return doesNotFit({planned.best.plan, planned.best.point.deviceBytes}, planned.lowered.program, budget)
         .at(recipe.origin.place("memory.budget"));
   GRAFT_RETURN_IF_ERROR(endHeadStages(recipe, module, candidate, options));
   noteHead(candidate.head, module);
@@ -242,7 +242,7 @@ Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &m
     planner.apply(planned.best.plan);
   GRAFT_RETURN_IF_ERROR(recomputeEnd.dump(*candidate.module));
   std::ranges::move(planned.candidates, std::back_inserter(done_.candidates));
-  return std::move(planned.best.lowered);
+  return std::move(planned.lowered);
 }
 
 Status Compiler::generateCode(LoweredEntries &lowered, const CompileOptions &options) {

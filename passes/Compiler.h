@@ -107,16 +107,16 @@ private:
     std::unique_ptr<EntryPlanner> planner;
   };
   using Candidates = std::vector<std::unique_ptr<Candidate>>;
-  /// A candidate's fastest plan within a budget, or its smallest where none fits, lowered.
+  /// A candidate's fastest plan within a budget, or its smallest where none fits.
   struct Choice {
     size_t candidate; ///< its index
     recompute::Plan plan;
-    LoweredEntries lowered;
     BudgetPoint point;
   };
   struct Planned {
     Candidates candidates; ///< those that were looked at
     Choice best;
+    LoweredEntries lowered; ///< with the best
   };
   class Chooser;
   using IsEnough = std::function<Result<bool>(const Candidates &)>; ///< of the last candidate

@@ -33,9 +33,10 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
   return step;
 }
 
-EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool adds, const TargetRates &rates)
-    : function_(function), others_(others), adds_(adds), graph_(function, rates), tradeoff_(graph_.problem()),
-      search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
+EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool adds, int64_t microBatches,
+                           const TargetRates &rates)
+    : function_(function), others_(others), adds_(adds), microBatches_(microBatches), graph_(function, rates),
+      tradeoff_(graph_.problem()), search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
 
 FailureOr<LoweredEntries> EntryPlanner::lower(const recompute::Plan &plan) {
   LoweredEntries entries = others_.clone();
@@ -63,9 +64,11 @@ FailureOr<int64_t> EntryPlanner::peak(const recompute::Plan &plan) {
   FailureOr<LoweredEntries> entries = lower(plan);
   if (failed(entries))
     return failure();
-  int64_t bytes = deviceBytes(entries->program);
+  const schema::ProgramT &program = entries->program;
+  PlanFigures figures{deviceBytes(program), program.arena_bytes, estimateStep(program, microBatches_)};
+  figures_.insert_or_assign(plan.replayed, figures);
   last_ = Last{plan, std::move(*entries)};
-  return bytes;
+  return figures.deviceBytes;
 }
 
 } // namespace graft
