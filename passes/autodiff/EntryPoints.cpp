@@ -107,20 +107,18 @@ Value tokensOf(FunctionBuilder &entry, Value perRow) {
                            ArrayRef<int64_t>{1, 1});
 }
 
-/// A clone of @forward named `name` whose return is replaced by the values of its rows; with `masked`, of those whose
-/// token is in the argument `loss_mask`.
-std::pair<FunctionBuilder, RowValues> cloneForward(func::FuncOp forward, StringRef name, bool masked) {
-  func::FuncOp clone = forward.clone();
-  clone.setName(name);
-  forward->getBlock()->getOperations().insert(Block::iterator(forward), clone);
-  Operation *terminator = clone.getBody().front().getTerminator();
+/// Makes @forward, or a clone of it, a function named `name` whose return is replaced by the values of its rows; with
+/// `masked`, of those whose token is in the argument `loss_mask`.
+std::pair<FunctionBuilder, RowValues> openForward(func::FuncOp function, StringRef name, bool masked) {
+  function.setName(name);
+  Operation *terminator = function.getBody().front().getTerminator();
   Value logits = terminator->getOperand(0);
   terminator->erase();
-  clone.setFunctionType(FunctionType::get(clone.getContext(), clone.getArgumentTypes(), {}));
-  clone.removeResAttrsAttr();
-  FunctionBuilder entry(clone);
+  function.setFunctionType(FunctionType::get(function.getContext(), function.getArgumentTypes(), {}));
+  function.removeResAttrsAttr();
+  FunctionBuilder entry(function);
   entry.setOrigin("log-probs");
-  Value ids = findArgument(clone, "input_ids"), mask;
+  Value ids = findArgument(function, "input_ids"), mask;
   if (masked)
     mask = rowsOf(entry, entry.argument("loss_mask", nn::shapeOf(ids), entry.builder().getI1Type()));
   auto values = rl::TokenLogprobsOp::create(entry.builder(), entry.loc(), logits, rowsOf(entry, ids), mask);
@@ -174,8 +172,9 @@ objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objecti
   return inputs;
 }
 
+/// Of @forward itself, which nobody needs any more.
 LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &options, EntryPoints &entries) {
-  auto [entry, row] = cloneForward(forward, "accumulate", /*masked=*/true);
+  auto [entry, row] = openForward(forward, "accumulate", /*masked=*/true);
   int64_t rows = nn::shapeOf(row.logprobs)[0], width = nn::shapeOf(row.logprobs)[1];
   entry.setOrigin("objective");
   std::map<std::string, Value> known = {{"logprobs", row.logprobs}, {"entropy", row.entropy}};
@@ -227,14 +226,17 @@ FailureOr<EntryPoints> buildEntryPoints(ModuleOp module, const EntryPointOptions
   if (failed(checkForward(forward)))
     return failure();
   EntryPoints entries;
-  auto [entry, row] = cloneForward(forward, "logprobs", /*masked=*/false);
+  func::FuncOp clone = forward.clone();
+  module.insert(forward, clone);
+  auto [entry, row] = openForward(clone, "logprobs", /*masked=*/false);
   entry.result("logprobs", tokensOf(entry, row.logprobs));
   entry.finish();
-  if (options.loss && failed(buildAccumulate(forward, options, entries)))
-    return failure();
   if (options.advantages && failed(buildAdvantages(module, forward, options)))
     return failure();
-  forward.erase();
+  if (!options.loss)
+    forward.erase();
+  else if (failed(buildAccumulate(forward, options, entries)))
+    return failure();
   if (failed(simplify(llvm::to_vector(module.getOps<func::FuncOp>()))))
     return failure();
   return entries;

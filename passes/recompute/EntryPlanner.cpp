@@ -40,11 +40,12 @@ EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool a
 
 FailureOr<LoweredEntries> EntryPlanner::lower(const recompute::Plan &plan) {
   LoweredEntries entries = others_.clone();
+  rewritten_.clear();
   for (bool adds : {false, true})
     if (!adds || adds_) {
-      OwningOpRef<func::FuncOp> clone = function_.clone();
-      graph_.apply(*clone, plan);
-      if (failed(lowerEntry(*clone, entries.program, *entries.kernels, adds)))
+      func::FuncOp clone = *rewritten_.emplace_back(function_.clone());
+      graph_.apply(clone, plan);
+      if (failed(lowerEntry(clone, entries.program, *entries.kernels, adds)))
         return failure();
     }
   return entries;

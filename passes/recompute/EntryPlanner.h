@@ -65,6 +65,8 @@ private:
   RecomputeGraph graph_;
   recompute::Tradeoff tradeoff_;
   recompute::FitBudget search_;
+  /// What the last lowering made of the function. Freed with the next: the very last goes with the planner.
+  llvm::SmallVector<mlir::OwningOpRef<mlir::func::FuncOp>> rewritten_;
   struct Last {
     recompute::Plan plan;
     LoweredEntries lowered;
