@@ -102,7 +102,7 @@ private:
     int64_t microBatches = 1;
     FusedHead head;
     double lossSeconds = 0, precisionSeconds = 0; ///< what these stages took
-    mlir::OwningOpRef<mlir::ModuleOp> module; ///< prepared for lowering
+    mlir::OwningOpRef<mlir::ModuleOp> module;     ///< prepared for lowering
     LoweredEntries others;
     std::unique_ptr<EntryPlanner> planner;
   };

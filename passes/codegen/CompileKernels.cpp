@@ -31,7 +31,7 @@ size_t partCount(size_t kernels) {
 /// Names every program and collects the text of the distinct ones, in the module's order.
 std::vector<std::string> collectDistinct(ModuleOp module, std::vector<CompiledKernel> &kernels) {
   std::vector<std::string> texts;
-  llvm::StringMap<std::string> symbols; // fingerprint -> symbol; only looked up
+  llvm::StringMap<std::string> symbols;                                // fingerprint -> symbol; only looked up
   llvm::DenseMap<rt::RowProgramOp, CompiledKernel, SameProgram> known; // only looked up
   for (auto program : module.getOps<rt::RowProgramOp>()) {
     std::string name = program.getSymName().str();

@@ -3,9 +3,9 @@
 // The idea: a chain of views is a map from the result's coordinates to the source's (passes/lower/Indexing.h). The map
 // is computed once, and if a single operator has the same map it replaces the whole chain: no rule per pair of
 // operators. To make chains meet, views move below element-wise operators, towards the end of the function.
+#include "passes/Rewriting.h"
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
-#include "passes/Rewriting.h"
 #include "passes/lower/Indexing.h"
 
 using namespace mlir;

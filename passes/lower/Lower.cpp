@@ -364,6 +364,17 @@ LogicalResult EntryLowering::run() {
   return success();
 }
 
+void LoweredEntries::goBackTo(LoweredEntries &earlier) {
+  program.entries.resize(earlier.program.entries.size());
+  program.buffers.resize(earlier.program.buffers.size());
+  program.constants.resize(earlier.program.constants.size());
+  program.arena_bytes = earlier.program.arena_bytes;
+  Block &own = *kernels->getBody();
+  for (size_t count = own.getOperations().size(), kept = earlier.kernels->getBody()->getOperations().size();
+       count > kept; --count)
+    own.back().erase();
+}
+
 LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels, bool adds) {
   return EntryLowering(function, program, kernels, adds).run();
 }

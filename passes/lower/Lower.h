@@ -17,6 +17,9 @@ struct LoweredEntries {
   mlir::OwningOpRef<mlir::ModuleOp> kernels;
 
   LoweredEntries clone() { return {program, kernels->clone()}; }
+  /// Drops the entries that `earlier`, from which this was cloned, does not have, and everything that was added for
+  /// them.
+  void goBackTo(LoweredEntries &earlier);
 };
 
 /// Before lowerEntry(), once: structured operators become primitives (Decompose.h), equal operators one.

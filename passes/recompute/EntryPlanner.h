@@ -56,7 +56,7 @@ public:
 
 private:
   mlir::FailureOr<int64_t> peak(const recompute::Plan &plan);
-  mlir::FailureOr<LoweredEntries> lower(const recompute::Plan &plan);
+  mlir::LogicalResult lower(const recompute::Plan &plan);
 
   mlir::func::FuncOp function_;
   LoweredEntries &others_;
@@ -67,12 +67,9 @@ private:
   recompute::FitBudget search_;
   /// What the last lowering made of the function. Freed with the next: the very last goes with the planner.
   llvm::SmallVector<mlir::OwningOpRef<mlir::func::FuncOp>> rewritten_;
-  struct Last {
-    recompute::Plan plan;
-    LoweredEntries lowered;
-  };
+  std::optional<LoweredEntries> entries_;            ///< with the plan that was lowered last
+  std::optional<recompute::Plan> last_;              ///< most often the one that is wanted
   std::map<std::vector<bool>, PlanFigures> figures_; ///< by what is replayed
-  std::optional<Last> last_; ///< what was measured last: most often what is wanted
 };
 
 } // namespace graft

@@ -20,8 +20,8 @@ using Edge = Graph::edge_descriptor;
 
 constexpr int64_t unlimited = int64_t(1) << 61;
 
-/// A flow network. Edges lie in arrays, in the order of their sources: a step has tens of thousands of them, and a search
-/// for corners solves it many times.
+/// A flow network. Edges lie in arrays, in the order of their sources: a step has tens of thousands of them, and a
+/// search for corners solves it many times.
 class Network {
 public:
   explicit Network(size_t nodes) : source_(nodes), sink_(nodes + 1) {}

@@ -52,7 +52,7 @@ private:
   std::unordered_map<std::string_view, Binding> names_;
   std::unordered_map<std::string_view, const Tensor *> initializers_;
   std::vector<const ValueInfo *> outputs_;
-  std::string modulePath_; ///< of the last node that had one
+  std::string modulePath_;    ///< of the last node that had one
   mlir::LocationAttr module_; ///< the same as a location
 };
 
