@@ -6,6 +6,7 @@
 #include "frontends/mlir/Diagnostics.h"
 #include "passes/Compiler.h"
 #include "passes/ProgramTables.h"
+#include "passes/Stopwatch.h"
 #include "passes/precision/NarrowProducts.h"
 #include "passes/precision/NarrowStorage.h"
 #include "runtime/device/cpu/Memory.h"
@@ -25,8 +26,8 @@ FusedHead Compiler::fuseHeads(ModuleOp module, int64_t chunkRows) {
   return head;
 }
 
-std::vector<std::string> Compiler::narrow(const Recipe &recipe, ModuleOp module) {
-  std::vector<std::string> stored;
+std::set<std::string> Compiler::narrow(const Recipe &recipe, ModuleOp module) {
+  std::set<std::string> stored;
   for (StringRef name : {"logprobs", "accumulate"})
     if (auto function = module.lookupSymbol<func::FuncOp>(name)) {
       if (recipe.precision.parameters == StorageType::BFloat16)
@@ -51,13 +52,17 @@ Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(const Recipe &r
   auto made = std::make_unique<Candidate>();
   made->microBatches = recipe.batch.microBatches;
   made->module = ModuleOp(*module.graph.module).clone();
+  Stopwatch loss;
   made->head = fuseHeads(*made->module, chunkRows);
-  std::vector<std::string> stored = narrow(recipe, *made->module), copies = narrowParameters(*made->module);
+  made->lossSeconds = loss.seconds();
+  Stopwatch precision;
+  std::set<std::string> stored = narrow(recipe, *made->module), copies = narrowParameters(*made->module);
+  made->precisionSeconds = precision.seconds();
   fillTables(recipe, module, made->others.program);
   for (const auto &parameter : made->others.program.parameters)
-    if (llvm::is_contained(stored, parameter->name))
+    if (stored.contains(parameter->name))
       parameter->dtype = schema::DType::BF16;
-  llvm::erase_if(copies, [&](const std::string &name) { return llvm::is_contained(stored, name); });
+  std::erase_if(copies, [&](const std::string &name) { return stored.contains(name); });
   layOutParameters(made->others.program, copies);
   made->others.kernels = ModuleOp::create(UnknownLoc::get(&context_));
   if (forGpu_)
@@ -71,7 +76,8 @@ Result<std::unique_ptr<Compiler::Candidate>> Compiler::candidate(const Recipe &r
   auto accumulate = made->module->lookupSymbol<func::FuncOp>("accumulate");
   if (failed(prepareEntry(accumulate)) || !good)
     return diagnostics.take("lowering");
-  made->planner = std::make_unique<EntryPlanner>(accumulate, made->others, addsToGradients(recipe, module));
+  made->planner =
+      std::make_unique<EntryPlanner>(accumulate, made->others, addsToGradients(recipe, module), made->microBatches);
   return made;
 }
 
@@ -118,20 +124,19 @@ Result<Compiler::Choice> Compiler::fastestWithin(const Candidates &all, size_t i
   if (failed(fitting))
     return diagnostics.take("lowering");
   auto chosen = *fitting ? FailureOr<recompute::Measured>(**fitting) : planner.smallest();
-  auto lowered = failed(chosen) ? FailureOr<LoweredEntries>(failure()) : planner.lowered(chosen->plan);
-  if (failed(lowered))
+  if (failed(chosen))
     return diagnostics.take("lowering");
-  StepEstimate estimate = estimateStep(lowered->program, candidate.microBatches);
+  const PlanFigures &figures = planner.figures(chosen->plan);
   BudgetPoint point{budget,
                     fitting->has_value(),
                     candidate.microBatches,
                     candidate.head.fused ? candidate.head.chunkRows : 0,
-                    chosen->peak,
-                    lowered->program.arena_bytes,
-                    estimate.seconds,
-                    estimate.againSeconds,
-                    estimate.flops};
-  return Choice{index, chosen->plan, std::move(*lowered), point};
+                    figures.deviceBytes,
+                    figures.arenaBytes,
+                    figures.step.seconds,
+                    figures.step.againSeconds,
+                    figures.step.flops};
+  return Choice{index, chosen->plan, point};
 }
 
 namespace {
@@ -154,18 +159,27 @@ public:
   /// where nothing is computed again, and that is what this one's fastest plan takes at least.
   Result<bool> operator()(const Candidates &all) {
     size_t last = all.size() - 1;
+    GRAFT_ASSIGN_OR_RETURN(bool outrun, isOutrun(all, last));
+    if (outrun)
+      return true;
     GRAFT_ASSIGN_OR_RETURN(Choice choice, compiler_.fastestWithin(all, last, budget_));
     bool isFastest = choice.point.fits && choice.plan == all[last]->planner->tradeoff().fastest();
     if (!best_ || isBetter(choice.point, best_->point))
       best_ = std::move(choice);
-    if (isFastest || !best_->point.fits)
-      return isFastest;
-    GRAFT_ASSIGN_OR_RETURN(Choice fastest, compiler_.fastestWithin(all, last, std::numeric_limits<int64_t>::max()));
-    return fastest.point.seconds >= best_->point.seconds;
+    return isFastest ? Result<bool>(true) : isOutrun(all, last);
   }
   Choice take() { return std::move(*best_); }
 
 private:
+  /// Does a candidate's fastest plan take no less than the best choice that fits?
+  Result<bool> isOutrun(const Candidates &all, size_t candidate) {
+    if (!best_ || !best_->point.fits)
+      return false;
+    GRAFT_ASSIGN_OR_RETURN(Choice fastest,
+                           compiler_.fastestWithin(all, candidate, std::numeric_limits<int64_t>::max()));
+    return fastest.point.seconds >= best_->point.seconds;
+  }
+
   Compiler &compiler_;
   int64_t budget_;
   std::optional<Choice> best_;
@@ -185,7 +199,12 @@ Result<Compiler::Planned> Compiler::choosePlan(const Recipe &recipe, const Entry
   auto added = addCandidates(recipe, module, all, std::ref(chooser));
   if (!added.isOk())
     return added.takeStatus();
-  return Planned{std::move(all), chooser.take()};
+  Choice best = chooser.take();
+  DiagnosticCollector diagnostics(context_, Code::Unsupported, "the plan");
+  auto lowered = all[best.candidate]->planner->lowered(best.plan);
+  if (failed(lowered))
+    return diagnostics.take("lowering");
+  return Planned{std::move(all), std::move(best), std::move(*lowered)};
 }
 
 Result<std::vector<BudgetPoint>> Compiler::sweepBudgets(const Recipe &recipe, std::vector<int64_t> budgets, int count) {

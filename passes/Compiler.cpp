@@ -2,6 +2,7 @@
 
 #include "dialects/rl/RLDialect.h"
 #include "frontends/mlir/Diagnostics.h"
+#include "passes/Stopwatch.h"
 #include "passes/codegen/Passes.h"
 #include "passes/codegen/Ptxas.h"
 #include "passes/recompute/DoesNotFit.h"
@@ -13,8 +14,8 @@
 
 #include "llvm/Support/raw_ostream.h"
 
+#include <algorithm>
 #include <array>
-#include <chrono>
 #include <filesystem>
 
 using namespace mlir;
@@ -26,31 +27,42 @@ namespace {
 constexpr std::array<std::string_view, 8> stages = {"import",    "objective", "autodiff", "loss",
                                                     "precision", "recompute", "lower",    "codegen"};
 
-/// Measures a stage, writes its dump, and says whether the compile ends here.
+/// Says how long a stage took and writes its dump.
+Status endStage(const CompileOptions &options, Stage stage, double seconds, ModuleOp module) {
+  if (options.onStage)
+    options.onStage(stage, seconds);
+  for (const auto &[dumped, file] : options.dumps)
+    if (dumped == stage) {
+      std::string text;
+      llvm::raw_string_ostream stream(text);
+      module.print(stream, OpPrintingFlags().enableDebugInfo());
+      GRAFT_RETURN_IF_ERROR(writeFileAtomically(file, text));
+    }
+  return Status::ok();
+}
+
+/// Measures a stage, and says whether the compile ends with it.
 class StageEnd {
 public:
-  StageEnd(const CompileOptions &options, Stage stage)
-      : options_(options), stage_(stage), start_(std::chrono::steady_clock::now()) {}
+  StageEnd(const CompileOptions &options, Stage stage) : options_(options), stage_(stage) {}
 
-  Status dump(ModuleOp module) const {
-    if (options_.onStage)
-      options_.onStage(stage_, std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
-    for (const auto &[stage, file] : options_.dumps)
-      if (stage == stage_) {
-        std::string text;
-        llvm::raw_string_ostream stream(text);
-        module.print(stream, OpPrintingFlags().enableDebugInfo());
-        GRAFT_RETURN_IF_ERROR(writeFileAtomically(file, text));
-      }
-    return Status::ok();
-  }
+  Status dump(ModuleOp module) const { return endStage(options_, stage_, watch_.seconds(), module); }
   bool last() const { return options_.stopAfter == stage_; }
 
 private:
   const CompileOptions &options_;
   Stage stage_;
-  std::chrono::steady_clock::time_point start_;
+  Stopwatch watch_;
 };
+
+bool isDumped(const CompileOptions &options, Stage stage) {
+  return llvm::is_contained(llvm::make_first_range(options.dumps), stage);
+}
+
+void noteHead(const FusedHead &head, EntryModule &module) {
+  if (!head.fused)
+    module.graph.notes.push_back("the head is not fused with the loss: " + head.reason);
+}
 
 /// True if the compile does not go beyond `stage`.
 bool stopped(const CompileOptions &options, Stage stage) {
@@ -197,7 +209,7 @@ Result<EntryModule> Compiler::buildEntries(const Recipe &recipe, const CompileOp
   if (failed(addGradients(*module.graph.module, module.entries)))
     return diagnostics.take("differentiation");
   for (ImportedParameter &parameter : module.graph.parameters)
-    parameter.trained = llvm::is_contained(module.entries.trained, parameter.name);
+    parameter.trained = std::ranges::binary_search(module.entries.trained, parameter.name);
   for (const std::string &name : module.entries.unreached)
     module.graph.notes.push_back("'" + escaped(name) + "' does not train: the loss does not depend on it");
   GRAFT_RETURN_IF_ERROR(autodiffEnd.dump(*module.graph.module));
@@ -206,9 +218,7 @@ Result<EntryModule> Compiler::buildEntries(const Recipe &recipe, const CompileOp
 
 Status Compiler::fuseHeads(EntryModule &module, int64_t chunkRows, const CompileOptions &options) {
   StageEnd lossEnd(options, Stage::Loss);
-  FusedHead head = fuseHeads(*module.graph.module, chunkRows);
-  if (!head.fused)
-    module.graph.notes.push_back("the head is not fused with the loss: " + head.reason);
+  noteHead(fuseHeads(*module.graph.module, chunkRows), module);
   return lossEnd.dump(*module.graph.module);
 }
 
@@ -218,16 +228,28 @@ Status Compiler::narrow(const Recipe &recipe, EntryModule &module, const Compile
   return precisionEnd.dump(*module.graph.module);
 }
 
+Status Compiler::endHeadStages(const Recipe &recipe, EntryModule &module, const Candidate &chosen,
+                               const CompileOptions &options) {
+  ModuleOp functions = *module.graph.module;
+  bool narrowed = isDumped(options, Stage::Precision);
+  if (narrowed || isDumped(options, Stage::Loss))
+    fuseHeads(functions, chosen.head.chunkRows);
+  GRAFT_RETURN_IF_ERROR(endStage(options, Stage::Loss, chosen.lossSeconds, functions));
+  if (narrowed)
+    narrow(recipe, functions);
+  return endStage(options, Stage::Precision, chosen.precisionSeconds, functions);
+}
+
 Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &module, const CompileOptions &options) {
   StageEnd recomputeEnd(options, Stage::Recompute);
   int64_t budget = recipe.memory.budget.value_or(hostMemoryBytes());
   GRAFT_ASSIGN_OR_RETURN(Planned planned, choosePlan(recipe, module, budget));
   Candidate &candidate = *planned.candidates[planned.best.candidate];
   if (!planned.best.point.fits)
-    return doesNotFit({planned.best.plan, planned.best.point.deviceBytes}, planned.best.lowered.program, budget)
+    return doesNotFit({planned.best.plan, planned.best.point.deviceBytes}, planned.lowered.program, budget)
         .at(recipe.origin.place("memory.budget"));
-  GRAFT_RETURN_IF_ERROR(fuseHeads(module, candidate.head.chunkRows, options));
-  GRAFT_RETURN_IF_ERROR(narrow(recipe, module, options));
+  GRAFT_RETURN_IF_ERROR(endHeadStages(recipe, module, candidate, options));
+  noteHead(candidate.head, module);
   std::string goal = "to need at most " + byteSizeText(budget);
   if (candidate.head.chunkRows < planned.candidates.front()->head.chunkRows)
     module.graph.notes.push_back(goal + ", logits are computed " + std::to_string(candidate.head.chunkRows) +
@@ -236,9 +258,11 @@ Result<LoweredEntries> Compiler::planMemory(const Recipe &recipe, EntryModule &m
   if (int64_t slower = planned.best.plan.cost - planner.tradeoff().fastest().cost; slower > 0)
     module.graph.notes.push_back(goal + ", the backward pass computes more again: about " +
                                  secondsText(static_cast<double>(slower) * 1e-12) + " of a step");
-  planner.apply(planned.best.plan); // for whoever wants to see it
+  if (isDumped(options, Stage::Recompute))
+    planner.apply(planned.best.plan);
   GRAFT_RETURN_IF_ERROR(recomputeEnd.dump(*candidate.module));
-  return std::move(planned.best.lowered);
+  std::ranges::move(planned.candidates, std::back_inserter(done_.candidates));
+  return std::move(planned.lowered);
 }
 
 Status Compiler::generateCode(LoweredEntries &lowered, const CompileOptions &options) {
@@ -276,7 +300,9 @@ Result<Compilation> Compiler::compile(Recipe recipe, const CompileOptions &optio
     if (!stopped(options, Stage::Lower))
       GRAFT_RETURN_IF_ERROR(generateCode(lowered, options));
     compilation.program = std::move(lowered.program);
+    done_.modules.push_back(std::move(lowered.kernels));
   }
+  done_.modules.push_back(std::move(module.graph.module));
   compilation.microBatches = recipe.batch.microBatches;
   compilation.notes = std::move(module.graph.notes);
   if (!options.cuda.empty() && !stopped(options, Stage::Lower) && !findPtxas())

@@ -29,6 +29,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 
 namespace graft {
 
@@ -100,21 +101,22 @@ private:
   struct Candidate {
     int64_t microBatches = 1;
     FusedHead head;
-    mlir::OwningOpRef<mlir::ModuleOp> module; ///< prepared for lowering
+    double lossSeconds = 0, precisionSeconds = 0; ///< what these stages took
+    mlir::OwningOpRef<mlir::ModuleOp> module;     ///< prepared for lowering
     LoweredEntries others;
     std::unique_ptr<EntryPlanner> planner;
   };
   using Candidates = std::vector<std::unique_ptr<Candidate>>;
-  /// A candidate's fastest plan within a budget, or its smallest where none fits, lowered.
+  /// A candidate's fastest plan within a budget, or its smallest where none fits.
   struct Choice {
     size_t candidate; ///< its index
     recompute::Plan plan;
-    LoweredEntries lowered;
     BudgetPoint point;
   };
   struct Planned {
     Candidates candidates; ///< those that were looked at
     Choice best;
+    LoweredEntries lowered; ///< with the best
   };
   class Chooser;
   using IsEnough = std::function<Result<bool>(const Candidates &)>; ///< of the last candidate
@@ -124,7 +126,7 @@ private:
   static FusedHead fuseHeads(mlir::ModuleOp module, int64_t chunkRows);
   Status narrow(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
   /// Gives the names of the parameters that are stored in bfloat16.
-  static std::vector<std::string> narrow(const Recipe &recipe, mlir::ModuleOp module);
+  static std::set<std::string> narrow(const Recipe &recipe, mlir::ModuleOp module);
   /// Lowers all entries but @accumulate: a plan for it shares the device with them.
   Result<std::unique_ptr<Candidate>> candidate(const Recipe &recipe, const EntryModule &module, int64_t chunkRows);
   /// Appends candidates from the largest chunk to the smallest, up to the first that is enough. True if that was the
@@ -137,12 +139,21 @@ private:
   Result<Choice> fastestWithin(const Candidates &all, size_t candidate, int64_t budget);
   Result<int64_t> chooseMicroBatches(const Recipe &recipe);
   Result<Planned> choosePlan(const Recipe &recipe, const EntryModule &module, int64_t budget);
-  /// Chooses the size of chunks and a plan, fuses the heads of `module`, lowers @accumulate.
+  /// Ends the stages loss and precision, which candidates run in clones; runs them in `module` where they are dumped.
+  Status endHeadStages(const Recipe &recipe, EntryModule &module, const Candidate &chosen,
+                       const CompileOptions &options);
+  /// Chooses the size of chunks and a plan, lowers @accumulate.
   Result<LoweredEntries> planMemory(const Recipe &recipe, EntryModule &module, const CompileOptions &options);
   Status generateCode(LoweredEntries &lowered, const CompileOptions &options);
 
   mlir::MLIRContext context_;
   bool forGpu_ = false; ///< the kernels are compiled for GPUs, too
+  /// IR that compiles are done with. It is freed with the compiler, so that a process that ends then can leave it to
+  /// the system (tools/graft/Compile.cpp).
+  struct {
+    Candidates candidates;
+    std::vector<mlir::OwningOpRef<mlir::ModuleOp>> modules;
+  } done_;
 };
 
 } // namespace graft

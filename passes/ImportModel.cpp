@@ -248,9 +248,9 @@ Status GraphImporter::freeze(rl::ParameterOp op, const onnx::Tensor &initializer
 }
 
 Status GraphImporter::bindNames() {
-  SmallVector<rl::ParameterOp> operators(forward().getOps<rl::ParameterOp>());
   if (!checkpoint_)
     return Status::ok();
+  SmallVector<rl::ParameterOp> operators(forward().getOps<rl::ParameterOp>());
   Status status;
   std::vector<GraphParameter> parameters;
   SmallVector<rl::ParameterOp> bound;

@@ -54,24 +54,32 @@ bool graft::rt::runsColumnsInOrder(ModuleOp programs) {
   return !programs || !programs->hasAttr(anyOrderAttribute);
 }
 
-/// Do the columns of a row lie at the addresses of the other's, or, narrower, from the same address on? A column is
-/// then written at or before where it was read, over columns that were read before.
-static bool liesWithin(AccessType to, AccessType from, bool inOrder) {
+/// Do two accesses reach the same elements in the same way, but for `noalias`?
+static bool reachTheSame(AccessType a, AccessType b) {
+  return a.getElementType() == b.getElementType() && a.getRowStrides() == b.getRowStrides() &&
+         a.getColumnStride() == b.getColumnStride() && a.getAccumulate() == b.getAccumulate() &&
+         a.getNontemporal() == b.getNontemporal() && a.getAlign() == b.getAlign();
+}
+
+/// Do the columns of a row begin where the other's do, and are they narrower? A column is then written at or before
+/// where it was read, over columns that were read before, if columns run in order.
+static bool liesAtTheBeginning(AccessType to, AccessType from) {
   int64_t narrow = to.getElementBytes(), wide = from.getElementBytes();
-  if (to.getElementType() == from.getElementType())
-    return withoutNoalias(to) == withoutNoalias(from);
   auto startsTogether = [&](auto strides) { return std::get<0>(strides) * narrow == std::get<1>(strides) * wide; };
-  return inOrder && narrow < wide && to.getColumnStride() == 1 && from.getColumnStride() == 1 &&
-         to.getAlign() == from.getAlign() && !to.getNontemporal() &&
+  return narrow < wide && to.getColumnStride() == 1 && from.getColumnStride() == 1 && to.getAlign() == from.getAlign() &&
+         !to.getNontemporal() &&
          llvm::all_of(llvm::zip_equal(to.getRowStrides(), from.getRowStrides()), startsTogether);
 }
 
 bool RowProgramOp::runsInPlace(unsigned read, unsigned written) {
   BlockArgument from = getBody()->getArgument(read), to = getBody()->getArgument(written);
   auto access = cast<AccessType>(to.getType());
-  bool inOrder = runsColumnsInOrder((*this)->getParentOfType<ModuleOp>());
-  if (!liesWithin(access, cast<AccessType>(from.getType()), inOrder) || access.getAccumulate() || to.use_empty() ||
-      llvm::any_of(from.getUses(), isWrite) || !llvm::all_of(to.getUses(), isWrite))
+  auto wide = cast<AccessType>(from.getType());
+  if (to.use_empty() || !llvm::all_of(to.getUses(), isWrite) || llvm::any_of(from.getUses(), isWrite) ||
+      access.getAccumulate())
+    return false;
+  if (!reachTheSame(wide, access) &&
+      !(liesAtTheBeginning(access, wide) && runsColumnsInOrder((*this)->getParentOfType<ModuleOp>())))
     return false;
   // Within a sweep a column is read before it is written.
   for (Operation *writer : to.getUsers())

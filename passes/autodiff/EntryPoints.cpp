@@ -2,6 +2,7 @@
 
 #include "dialects/nn/Build.h"
 #include "dialects/rl/RLDialect.h"
+#include "passes/Rewriting.h"
 #include "passes/autodiff/Differentiate.h"
 #include "passes/lower/Decompose.h"
 #include "passes/objective/BuildObjective.h"
@@ -108,20 +109,18 @@ Value tokensOf(FunctionBuilder &entry, Value perRow) {
                            ArrayRef<int64_t>{1, 1});
 }
 
-/// A clone of @forward named `name` whose return is replaced by the values of its rows; with `masked`, of those whose
-/// token is in the argument `loss_mask`.
-std::pair<FunctionBuilder, RowValues> cloneForward(func::FuncOp forward, StringRef name, bool masked) {
-  func::FuncOp clone = forward.clone();
-  clone.setName(name);
-  forward->getBlock()->getOperations().insert(Block::iterator(forward), clone);
-  Operation *terminator = clone.getBody().front().getTerminator();
+/// Makes @forward, or a clone of it, a function named `name` whose return is replaced by the values of its rows; with
+/// `masked`, of those whose token is in the argument `loss_mask`.
+std::pair<FunctionBuilder, RowValues> openForward(func::FuncOp function, StringRef name, bool masked) {
+  function.setName(name);
+  Operation *terminator = function.getBody().front().getTerminator();
   Value logits = terminator->getOperand(0);
   terminator->erase();
-  clone.setFunctionType(FunctionType::get(clone.getContext(), clone.getArgumentTypes(), {}));
-  clone.removeResAttrsAttr();
-  FunctionBuilder entry(clone);
+  function.setFunctionType(FunctionType::get(function.getContext(), function.getArgumentTypes(), {}));
+  function.removeResAttrsAttr();
+  FunctionBuilder entry(function);
   entry.setOrigin("log-probs");
-  Value ids = findArgument(clone, "input_ids"), mask;
+  Value ids = findArgument(function, "input_ids"), mask;
   if (masked)
     mask = rowsOf(entry, entry.argument("loss_mask", nn::shapeOf(ids), entry.builder().getI1Type()));
   Value labels = rowsOf(entry, ids);
@@ -138,16 +137,16 @@ void pruneArguments(func::FuncOp function) {
   (void)function.eraseArguments(unused);
 }
 
-LogicalResult simplify(ModuleOp module) {
-  PassManager passes(module.getContext());
-  passes.enableVerifier(false); // once, at the end
-  passes.addNestedPass<func::FuncOp>(createCSEPass());
-  passes.addNestedPass<func::FuncOp>(createCanonicalizerPass());
-  passes.addNestedPass<func::FuncOp>(createCSEPass());
-  if (failed(passes.run(module)) || failed(verify(module)))
-    return failure();
-  for (func::FuncOp function : module.getOps<func::FuncOp>())
+LogicalResult simplify(ArrayRef<func::FuncOp> functions) {
+  PassManager passes(functions.front()->getContext(), func::FuncOp::getOperationName());
+  passes.enableVerifier(false); // once, when there are gradients
+  passes.addPass(createCanonicalizerPass(straightLineRewriting()));
+  passes.addPass(createCSEPass());
+  for (func::FuncOp function : functions) {
+    if (failed(passes.run(function)))
+      return failure();
     pruneArguments(function);
+  }
   return success();
 }
 
@@ -176,8 +175,9 @@ objective::ObjectiveInputs objectiveInputs(FunctionBuilder &entry, const Objecti
   return inputs;
 }
 
+/// Of @forward itself, which nobody needs any more.
 LogicalResult buildAccumulate(func::FuncOp forward, const EntryPointOptions &options, EntryPoints &entries) {
-  auto [entry, row] = cloneForward(forward, "accumulate", /*masked=*/true);
+  auto [entry, row] = openForward(forward, "accumulate", /*masked=*/true);
   int64_t rows = nn::shapeOf(row.logprobs)[0], width = nn::shapeOf(row.logprobs)[1];
   entry.setOrigin("objective");
   std::map<std::string, Value> known = {{"logits", row.logits}, {"logprobs", row.logprobs}, {"entropy", row.entropy}};
@@ -231,15 +231,18 @@ FailureOr<EntryPoints> buildEntryPoints(ModuleOp module, const EntryPointOptions
   if (failed(checkForward(forward)))
     return failure();
   EntryPoints entries;
-  auto [entry, row] = cloneForward(forward, "logprobs", /*masked=*/false);
+  func::FuncOp clone = forward.clone();
+  module.insert(forward, clone);
+  auto [entry, row] = openForward(clone, "logprobs", /*masked=*/false);
   entry.result("logprobs", tokensOf(entry, row.logprobs));
   entry.finish();
-  if (options.loss && failed(buildAccumulate(forward, options, entries)))
-    return failure();
   if (options.advantages && failed(buildAdvantages(module, forward, options)))
     return failure();
-  forward.erase();
-  if (failed(simplify(module)))
+  if (!options.loss)
+    forward.erase();
+  else if (failed(buildAccumulate(forward, options, entries)))
+    return failure();
+  if (failed(simplify(llvm::to_vector(module.getOps<func::FuncOp>()))))
     return failure();
   return entries;
 }
@@ -278,9 +281,8 @@ LogicalResult addGradients(ModuleOp module, EntryPoints &entries) {
   if (failed(gradients))
     return failure();
   SmallVector<Value> results(terminator->getOperands());
-  SmallVector<std::string> names;
-  for (unsigned i = 0; i < function.getNumResults(); ++i)
-    names.push_back(resultName(function, i).str());
+  SmallVector<DictionaryAttr> attributes;
+  function.getAllResultAttrs(attributes);
   for (auto [entry, gradient] : llvm::zip(*parameters, *gradients)) {
     auto &[name, parameter] = entry;
     if (!gradient) {
@@ -289,15 +291,14 @@ LogicalResult addGradients(ModuleOp module, EntryPoints &entries) {
       continue;
     }
     results.push_back(gradient);
-    names.push_back((rl::gradientPrefix + name).str());
+    attributes.push_back(builder.getDictionaryAttr(
+        builder.getNamedAttr(rl::nameAttribute, builder.getStringAttr(rl::gradientPrefix + name))));
     entries.trained.push_back(name);
   }
   terminator->setOperands(results);
-  function.removeResAttrsAttr();
   function.setFunctionType(builder.getFunctionType(function.getArgumentTypes(), ValueRange(results).getTypes()));
-  for (auto [index, name] : llvm::enumerate(names))
-    function.setResultAttr(index, rl::nameAttribute, builder.getStringAttr(name));
-  return simplify(module);
+  function.setAllResultAttrs(attributes);
+  return failed(simplify(function)) ? failure() : verify(module);
 }
 
 } // namespace graft

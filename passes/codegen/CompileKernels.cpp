@@ -31,13 +31,20 @@ size_t partCount(size_t kernels) {
 /// Names every program and collects the text of the distinct ones, in the module's order.
 std::vector<std::string> collectDistinct(ModuleOp module, std::vector<CompiledKernel> &kernels) {
   std::vector<std::string> texts;
-  llvm::StringMap<std::string> symbols; // fingerprint -> symbol; only looked up
+  llvm::StringMap<std::string> symbols;                                // fingerprint -> symbol; only looked up
+  llvm::DenseMap<rt::RowProgramOp, CompiledKernel, SameProgram> known; // only looked up
   for (auto program : module.getOps<rt::RowProgramOp>()) {
-    std::string name = program.getSymName().str(), print = fingerprint(program);
-    auto [found, isNew] = symbols.try_emplace(print, name);
-    if (isNew)
-      texts.push_back(canonicalText(program, name));
-    kernels.push_back({name, found->second, print, program.getUnitCount(), cudaLaunch(program)});
+    std::string name = program.getSymName().str();
+    auto [found, isFirst] = known.try_emplace(program);
+    if (isFirst) {
+      std::string print = fingerprint(program);
+      auto [symbol, isNew] = symbols.try_emplace(print, name);
+      if (isNew)
+        texts.push_back(canonicalText(program, name));
+      found->second = {name, symbol->second, print, program.getUnitCount(), cudaLaunch(program)};
+    }
+    kernels.push_back(found->second);
+    kernels.back().program = name;
   }
   return texts;
 }

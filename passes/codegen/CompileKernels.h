@@ -1,6 +1,6 @@
 // From row programs to machine code: one shared object for all kernels of a program, and one PTX module.
 //
-// The way: equal programs are found by fingerprint and compiled once; the distinct ones are dealt to a fixed number of
+// The way: equal programs are found (Fingerprint.h) and compiled once; the distinct ones are dealt to a fixed number of
 // parts (never a function of the thread count, so that bytes do not depend on it); each part is compiled in contexts of
 // its own, on as many threads as allowed; the parts' objects are linked in order. The shared object has no dependency,
 // not even on libc: a kernel that would call a function is refused.

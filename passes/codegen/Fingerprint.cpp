@@ -2,6 +2,7 @@
 #include "passes/codegen/Fingerprint.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
+#include <tuple>
 
 using namespace mlir;
 
@@ -22,6 +23,37 @@ std::string fingerprint(rt::RowProgramOp program) {
   std::string text = canonicalText(program, "program");
   auto hash = llvm::BLAKE3::hash<16>(llvm::arrayRefFromStringRef(text));
   return llvm::toHex(hash, /*LowerCase=*/true);
+}
+
+namespace {
+
+/// What the text says in front of the body.
+auto header(rt::RowProgramOp program) {
+  return std::tuple(program.getRowsAttr(), program.getColumnsAttr(), program.getGroupAttr());
+}
+
+} // namespace
+
+unsigned SameProgram::getHashValue(rt::RowProgramOp program) {
+  llvm::hash_code hash = llvm::hash_combine(program.getRowsAttr(), program.getColumnsAttr(), program.getGroupAttr());
+  for (Type type : program.getBody()->getArgumentTypes())
+    hash = llvm::hash_combine(hash, type);
+  program.getBody()->walk([&](Operation *op) {
+    hash = llvm::hash_combine(hash, OperationEquivalence::computeHash(op, OperationEquivalence::ignoreHashValue,
+                                                                      OperationEquivalence::ignoreHashValue,
+                                                                      OperationEquivalence::IgnoreLocations));
+  });
+  return static_cast<unsigned>(size_t{hash});
+}
+
+bool SameProgram::isEqual(rt::RowProgramOp a, rt::RowProgramOp b) {
+  if (a == b)
+    return true;
+  for (rt::RowProgramOp key : {getEmptyKey(), getTombstoneKey()})
+    if (a == key || b == key)
+      return false;
+  return header(a) == header(b) && OperationEquivalence::isRegionEquivalentTo(&a.getRegion(), &b.getRegion(),
+                                                                              OperationEquivalence::IgnoreLocations);
 }
 
 } // namespace graft

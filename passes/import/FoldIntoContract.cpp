@@ -1,10 +1,9 @@
 // Makes transposes and broadcasts around products part of the equation.
 //
 // The idea: an equation names dimensions, so that a view of an operand is a change of names.
+#include "passes/Rewriting.h"
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
-
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
 
@@ -82,7 +81,7 @@ struct FoldIntoContract final : impl::FoldIntoContractBase<FoldIntoContract> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<FoldOperands, FoldResult>(&getContext());
-    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns), straightLineRewriting())))
       signalPassFailure();
   }
 };

@@ -1,10 +1,9 @@
 // Finds RMS and layer norms in arithmetic.
 //
 // The idea: a layer norm is the RMS norm of what is left after the mean is taken away, so two small patterns find both.
+#include "passes/Rewriting.h"
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
-
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
 
@@ -135,8 +134,8 @@ struct RecogniseNorms final : impl::RecogniseNormsBase<RecogniseNorms> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<RMSNormFromProduct, RMSNormFromQuotient, LayerNormFromCentred>(&getContext());
-    if (failed(
-            applyPatternsGreedily(getOperation(), std::move(patterns), GreedyRewriteConfig().enableConstantCSE(false))))
+    auto config = straightLineRewriting().enableConstantCSE(false);
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns), config)))
       signalPassFailure();
   }
 };

@@ -3,11 +3,10 @@
 // The idea: a chain of views is a map from the result's coordinates to the source's (passes/lower/Indexing.h). The map
 // is computed once, and if a single operator has the same map it replaces the whole chain: no rule per pair of
 // operators. To make chains meet, views move below element-wise operators, towards the end of the function.
+#include "passes/Rewriting.h"
 #include "passes/import/Match.h"
 #include "passes/import/Passes.h"
 #include "passes/lower/Indexing.h"
-
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
 
@@ -195,7 +194,7 @@ struct SimplifyViews final : impl::SimplifyViewsBase<SimplifyViews> {
     RewritePatternSet patterns(&getContext());
     patterns.add<ShortenChain, SinkBelowElementwise, DropAddedZero, DropCastThereAndBack>(&getContext());
     // Constants stay where they are: hoisting all of them to the top makes the text unreadable.
-    auto config = GreedyRewriteConfig().enableConstantCSE(false);
+    auto config = straightLineRewriting().enableConstantCSE(false);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns), config)))
       signalPassFailure();
   }

@@ -3,9 +3,8 @@
 
 #include "dialects/nn/AttentionForm.h"
 #include "dialects/rl/RLDialect.h"
+#include "passes/Rewriting.h"
 #include "passes/objective/DecomposeObjective.h"
-
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 #include <limits>
 
@@ -261,7 +260,7 @@ LogicalResult decompose(func::FuncOp function, bool onlyAttention) {
                  Decompose<nn::GatherOp, gather>, DecomposeTokenLogprobs>(patterns.getContext());
   if (!onlyAttention)
     populateObjectiveDecompositions(patterns);
-  return applyPatternsGreedily(function, std::move(patterns));
+  return applyPatternsGreedily(function, std::move(patterns), straightLineRewriting());
 }
 
 } // namespace graft

@@ -70,6 +70,7 @@ private:
   schema::ProgramT &program_;
   mlir::ModuleOp kernels_;
   bool adds_;
+  llvm::StringMap<const schema::ParameterT *> parameters_; ///< of the program, by name
   EntryBuilder entry_;
   Grouping grouping_;
   llvm::DenseSet<mlir::Value> accumulated_;  ///< products and scatters that add into a gradient

@@ -279,9 +279,9 @@ Value KernelEmitter::applyScalar(Operation *op, ValueRange operands) {
   Type type = rt::computeType(getElementTypeOrSelf(op->getResult(0).getType()));
   if (isa<arith::ExtFOp, arith::TruncFOp>(op) && operands[0].getType() == type) // storage types exist in memory only
     return operands[0];
-  OperationState state(op->getLoc(), op->getName().getIdentifier(), operands, {type},
-                       op->getAttrDictionary().getValue());
-  return at().create(state)->getResult(0);
+  Operation *scalar = Operation::create(op->getLoc(), op->getName(), type, operands, op->getDiscardableAttrDictionary(),
+                                        op->getPropertiesStorage(), /*successors=*/{}, /*numRegions=*/0);
+  return at().insert(scalar)->getResult(0);
 }
 
 Value KernelEmitter::affine(const Affine &expression, Type type) {

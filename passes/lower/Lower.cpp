@@ -29,19 +29,14 @@ int64_t elementsOf(const schema::ParameterT &parameter) {
   return elements;
 }
 
-const schema::ParameterT *findParameter(const schema::ProgramT &program, StringRef name) {
-  for (const auto &parameter : program.parameters)
-    if (parameter->name == name)
-      return parameter.get();
-  return nullptr;
-}
-
 } // namespace
 
 LogicalResult EntryLowering::bindParameters() {
+  for (const auto &parameter : program_.parameters)
+    parameters_.try_emplace(parameter->name, parameter.get());
   bool good = true;
   function_.walk([&](rl::ParameterOp op) {
-    const schema::ParameterT *parameter = findParameter(program_, op.getName());
+    const schema::ParameterT *parameter = parameters_.lookup(op.getName());
     if (!parameter) {
       op.emitError() << "parameter '" << op.getName() << "' is not in the program's table";
       good = false;
@@ -107,12 +102,15 @@ void EntryLowering::accumulateInto(Value value, const Place &place) {
 }
 
 LogicalResult EntryLowering::bindGradients() {
+  llvm::StringMap<BlockArgument> arguments;
+  for (BlockArgument argument : block().getArguments())
+    arguments.try_emplace(nameOf(argument), argument);
   bool good = true;
   for (auto [i, value] : llvm::enumerate(terminator()->getOperands())) {
     StringRef name = resultName(function_, i);
     if (!name.consume_front(rl::gradientPrefix))
       continue;
-    const schema::ParameterT *parameter = findParameter(program_, name);
+    const schema::ParameterT *parameter = parameters_.lookup(name);
     if (!parameter || parameter->gradient_offset < 0) {
       function_.emitError() << "result '" << rl::gradientPrefix << name
                             << "' is not the gradient of a trained parameter";
@@ -122,9 +120,8 @@ LogicalResult EntryLowering::bindGradients() {
     int buffer = entry_.addBuffer(schema::Storage::Gradient, parameter->gradient_offset, nn::typeOf(value),
                                   (rl::gradientPrefix + name).str());
     Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
-    for (BlockArgument argument : block().getArguments())
-      if (nameOf(argument) == resultName(function_, i))
-        entry_.setPlace(argument, place);
+    if (BlockArgument before = arguments.lookup(resultName(function_, i)))
+      entry_.setPlace(before, place);
     Operation *op = value.getDefiningOp();
     bool direct = op && value.hasOneUse() && (isAccumulated(value) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
     if (direct)
@@ -198,6 +195,8 @@ LogicalResult EntryLowering::emitBlock(Block &body) {
   for (Operation &op : body.without_terminator()) {
     int begin = entry_.time();
     good = succeeded(emit(&op)) && good;
+    if (entry_.time() == begin)
+      continue;
     schema::Phase phase = phaseOf(&op);
     for (int time = begin; time < entry_.time(); ++time)
       entry_.entry().instructions[time]->phase = phase;
@@ -365,6 +364,17 @@ LogicalResult EntryLowering::run() {
   return success();
 }
 
+void LoweredEntries::goBackTo(LoweredEntries &earlier) {
+  program.entries.resize(earlier.program.entries.size());
+  program.buffers.resize(earlier.program.buffers.size());
+  program.constants.resize(earlier.program.constants.size());
+  program.arena_bytes = earlier.program.arena_bytes;
+  Block &own = *kernels->getBody();
+  for (size_t count = own.getOperations().size(), kept = earlier.kernels->getBody()->getOperations().size();
+       count > kept; --count)
+    own.back().erase();
+}
+
 LogicalResult lowerEntry(func::FuncOp function, schema::ProgramT &program, ModuleOp kernels, bool adds) {
   return EntryLowering(function, program, kernels, adds).run();
 }
@@ -431,7 +441,7 @@ Status compileKernels(ModuleOp kernels, schema::ProgramT &program, const Codegen
   return options.cuda.empty() ? Status::ok() : addCudaObjects(kernels, program, options);
 }
 
-void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> workingCopies) {
+void layOutParameters(schema::ProgramT &program, const std::set<std::string> &workingCopies) {
   auto advance = [](int64_t &end, int64_t bytes) {
     int64_t offset = end;
     end = (end + bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
@@ -445,7 +455,7 @@ void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> wor
     parameter->offset = advance(program.parameter_bytes, elements * byteSize(parameter->dtype));
     parameter->gradient_offset = parameter->trained ? advance(program.gradient_bytes, elements * 4) : -1;
     parameter->state_offset = parameter->trained ? advance(program.state_bytes, *momentBytes(stateForm, elements)) : -1;
-    bool copied = llvm::is_contained(workingCopies, parameter->name);
+    bool copied = workingCopies.contains(parameter->name);
     parameter->working_offset = copied ? advance(program.working_bytes, elements * 2) : -1;
   }
 }

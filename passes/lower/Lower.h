@@ -6,6 +6,9 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include <set>
+#include <string>
+
 namespace graft {
 
 /// A program under construction: its tables, the entries so far, and the row programs that they call.
@@ -14,6 +17,9 @@ struct LoweredEntries {
   mlir::OwningOpRef<mlir::ModuleOp> kernels;
 
   LoweredEntries clone() { return {program, kernels->clone()}; }
+  /// Drops the entries that `earlier`, from which this was cloned, does not have, and everything that was added for
+  /// them.
+  void goBackTo(LoweredEntries &earlier);
 };
 
 /// Before lowerEntry(), once: structured operators become primitives (Decompose.h), equal operators one.
@@ -38,6 +44,6 @@ Status compileKernels(mlir::ModuleOp kernels, schema::ProgramT &program, const C
 
 /// Fills offsets and the block sizes of the program's parameters, in their order; trained ones need `trained` set.
 /// Those named in `workingCopies` get a bfloat16 copy.
-void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> workingCopies = {});
+void layOutParameters(schema::ProgramT &program, const std::set<std::string> &workingCopies = {});
 
 } // namespace graft

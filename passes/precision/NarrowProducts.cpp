@@ -115,13 +115,13 @@ int narrowProducts(func::FuncOp function) {
   return static_cast<int>(products.size());
 }
 
-std::vector<std::string> narrowParameters(ModuleOp module) {
+std::set<std::string> narrowParameters(ModuleOp module) {
   std::set<std::string> names;
   module.walk([&](rl::ParameterOp op) {
     if (nn::typeOf(op.getResult()).getElementType().isBF16())
       names.insert(op.getName().str());
   });
-  return {names.begin(), names.end()};
+  return names;
 }
 
 } // namespace graft

@@ -3,8 +3,8 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include <set>
 #include <string>
-#include <vector>
 
 namespace graft {
 
@@ -17,7 +17,7 @@ namespace graft {
 /// were narrowed.
 int narrowProducts(mlir::func::FuncOp function);
 
-/// Names of the parameters that functions of the module read in bfloat16, sorted.
-std::vector<std::string> narrowParameters(mlir::ModuleOp module);
+/// Names of the parameters that functions of the module read in bfloat16.
+std::set<std::string> narrowParameters(mlir::ModuleOp module);
 
 } // namespace graft

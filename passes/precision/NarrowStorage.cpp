@@ -3,8 +3,6 @@
 #include "dialects/nn/NNDialect.h"
 #include "dialects/rl/RLDialect.h"
 
-#include <set>
-
 using namespace mlir;
 
 namespace graft {
@@ -20,7 +18,7 @@ bool gathersRows(nn::GatherOp gather, Value table) {
 
 } // namespace
 
-std::vector<std::string> narrowStorage(func::FuncOp function) {
+std::set<std::string> narrowStorage(func::FuncOp function) {
   SmallVector<rl::ParameterOp> parameters;
   function.walk([&](rl::ParameterOp op) {
     RankedTensorType type = nn::typeOf(op.getResult());
@@ -49,7 +47,7 @@ std::vector<std::string> narrowStorage(func::FuncOp function) {
       op.replaceAllUsesWith(arith::ExtFOp::create(builder, op.getLoc(), wideType, narrow).getResult());
     op.erase();
   }
-  return {names.begin(), names.end()};
+  return names;
 }
 
 } // namespace graft

@@ -3,8 +3,8 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include <set>
 #include <string>
-#include <vector>
 
 namespace graft {
 
@@ -12,7 +12,7 @@ namespace graft {
 /// they are used: `rl.parameter` gives bfloat16, `arith.extf` follows. Gathers take rows of bfloat16 and widen what
 /// they took, never the table. Vectors and buffers stay float32: they are a thousandth of the memory, and norms and
 /// frequencies of rotary angles need the digits. Run before narrowProducts(), which then reads the parameters
-/// themselves. Returns their names, sorted: the same for all functions of a model.
-std::vector<std::string> narrowStorage(mlir::func::FuncOp function);
+/// themselves. Returns their names: the same for all functions of a model.
+std::set<std::string> narrowStorage(mlir::func::FuncOp function);
 
 } // namespace graft

@@ -33,39 +33,46 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
   return step;
 }
 
-EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool adds, const TargetRates &rates)
-    : function_(function), others_(others), adds_(adds), graph_(function, rates), tradeoff_(graph_.problem()),
-      search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
+EntryPlanner::EntryPlanner(func::FuncOp function, LoweredEntries &others, bool adds, int64_t microBatches,
+                           const TargetRates &rates)
+    : function_(function), others_(others), adds_(adds), microBatches_(microBatches), graph_(function, rates),
+      tradeoff_(graph_.problem()), search_(tradeoff_, [this](const recompute::Plan &plan) { return peak(plan); }) {}
 
-FailureOr<LoweredEntries> EntryPlanner::lower(const recompute::Plan &plan) {
-  LoweredEntries entries = others_.clone();
+/// Leaves all entries, this one under the plan, in entries_.
+LogicalResult EntryPlanner::lower(const recompute::Plan &plan) {
+  last_.reset();
+  if (entries_)
+    entries_->goBackTo(others_);
+  else
+    entries_ = others_.clone();
+  rewritten_.clear();
   for (bool adds : {false, true})
     if (!adds || adds_) {
-      OwningOpRef<func::FuncOp> clone = function_.clone();
-      graph_.apply(*clone, plan);
-      if (failed(lowerEntry(*clone, entries.program, *entries.kernels, adds)))
+      func::FuncOp clone = *rewritten_.emplace_back(function_.clone());
+      graph_.apply(clone, plan);
+      if (failed(lowerEntry(clone, entries_->program, *entries_->kernels, adds)))
         return failure();
     }
-  return entries;
+  last_ = plan;
+  return success();
 }
 
 FailureOr<LoweredEntries> EntryPlanner::lowered(const recompute::Plan &plan) {
-  if (last_ && last_->plan == plan) {
-    LoweredEntries entries = std::move(last_->lowered);
-    last_.reset();
-    return entries;
-  }
-  return lower(plan);
+  if (last_ != plan && failed(lower(plan)))
+    return failure();
+  last_.reset();
+  LoweredEntries entries = std::move(*entries_);
+  entries_.reset();
+  return entries;
 }
 
 FailureOr<int64_t> EntryPlanner::peak(const recompute::Plan &plan) {
-  last_.reset();
-  FailureOr<LoweredEntries> entries = lower(plan);
-  if (failed(entries))
+  if (failed(lower(plan)))
     return failure();
-  int64_t bytes = deviceBytes(entries->program);
-  last_ = Last{plan, std::move(*entries)};
-  return bytes;
+  const schema::ProgramT &program = entries_->program;
+  PlanFigures figures{deviceBytes(program), program.arena_bytes, estimateStep(program, microBatches_)};
+  figures_.insert_or_assign(plan.replayed, figures);
+  return figures.deviceBytes;
 }
 
 } // namespace graft

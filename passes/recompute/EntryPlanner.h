@@ -10,6 +10,8 @@
 #include "passes/recompute/Recompute.h"
 #include "runtime/program/Program_generated.h"
 
+#include <map>
+
 namespace graft {
 
 /// Bytes of the device that a program needs: parameters, gradients, optimizer state, constants and the arena.
@@ -23,12 +25,19 @@ struct StepEstimate {
 };
 StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches, const TargetRates &rates = {});
 
+/// What a program is with a plan.
+struct PlanFigures {
+  int64_t deviceBytes = 0, arenaBytes = 0;
+  StepEstimate step;
+};
+
 class EntryPlanner {
 public:
   /// Requires a function that prepareEntry() has seen: what is chosen is what will run. `others` has the parameters
-  /// with their offsets and all other entries, with which this one shares the arena. Both outlive this. With more than
-  /// one micro-batch the entry that adds to gradients is measured, too.
-  EntryPlanner(mlir::func::FuncOp function, LoweredEntries &others, bool adds, const TargetRates &rates = {});
+  /// with their offsets and all other entries, with which this one shares the arena. Both outlive this. With `adds` the
+  /// entry that adds to gradients is measured, too.
+  EntryPlanner(mlir::func::FuncOp function, LoweredEntries &others, bool adds, int64_t microBatches = 1,
+               const TargetRates &rates = {});
 
   const recompute::Tradeoff &tradeoff() const { return tradeoff_; }
   const RecomputeGraph &graph() const { return graph_; }
@@ -40,24 +49,27 @@ public:
   mlir::FailureOr<recompute::Measured> smallest() { return search_.smallest(); }
   /// The plan for any budget that is large enough.
   mlir::FailureOr<recompute::Measured> fastest() { return search_.measure(tradeoff_.fastest()); }
+  /// Of a plan that was measured: of each that the functions above give.
+  const PlanFigures &figures(const recompute::Plan &plan) const { return figures_.at(plan.replayed); }
   /// Puts the plan into effect in the function.
   void apply(const recompute::Plan &plan) { graph_.apply(function_, plan); }
 
 private:
   mlir::FailureOr<int64_t> peak(const recompute::Plan &plan);
-  mlir::FailureOr<LoweredEntries> lower(const recompute::Plan &plan);
+  mlir::LogicalResult lower(const recompute::Plan &plan);
 
   mlir::func::FuncOp function_;
   LoweredEntries &others_;
   bool adds_;
+  int64_t microBatches_;
   RecomputeGraph graph_;
   recompute::Tradeoff tradeoff_;
   recompute::FitBudget search_;
-  struct Last {
-    recompute::Plan plan;
-    LoweredEntries lowered;
-  };
-  std::optional<Last> last_; ///< what was measured last: most often what is wanted
+  /// What the last lowering made of the function. Freed with the next: the very last goes with the planner.
+  llvm::SmallVector<mlir::OwningOpRef<mlir::func::FuncOp>> rewritten_;
+  std::optional<LoweredEntries> entries_;            ///< with the plan that was lowered last
+  std::optional<recompute::Plan> last_;              ///< most often the one that is wanted
+  std::map<std::vector<bool>, PlanFigures> figures_; ///< by what is replayed
 };
 
 } // namespace graft

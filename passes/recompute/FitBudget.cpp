@@ -54,27 +54,42 @@ FailureOr<Measured> FitBudget::between(const Plan &large, Measured small, int64_
   return small;
 }
 
+/// The first corner whose peak is within a budget that the fastest exceeds; the number of corners if there is none.
+/// Peaks fall from corner to corner, by about as many bytes as fewer are kept: that says where to look first, and then
+/// its neighbours are asked.
+FailureOr<size_t> FitBudget::firstWithin(int64_t budget, const Measured &fastest) {
+  const std::vector<Plan> &corners = tradeoff_.corners();
+  int64_t others = fastest.peak - fastest.plan.bytes;
+  size_t exceeds = 0, fits = corners.size(), next = 1;
+  while (next + 1 < fits && corners[next].bytes + others > budget)
+    ++next;
+  while (exceeds + 1 < fits) {
+    FailureOr<Measured> measured = measure(corners[next]);
+    if (failed(measured))
+      return failure();
+    bool within = measured->peak <= budget;
+    (within ? fits : exceeds) = next;
+    next = within ? fits - 1 : exceeds + 1;
+  }
+  return fits;
+}
+
 FailureOr<std::optional<Measured>> FitBudget::fit(int64_t budget) {
   FailureOr<Measured> fastest = measure(tradeoff_.fastest());
   if (failed(fastest))
     return failure();
   if (fastest->peak <= budget)
     return std::optional(*fastest);
+  FailureOr<size_t> first = firstWithin(budget, *fastest);
+  if (failed(first))
+    return failure();
   const std::vector<Plan> &corners = tradeoff_.corners();
-  const Plan *before = &corners.front();
-  for (const Plan &corner : llvm::drop_begin(corners)) {
-    FailureOr<Measured> measured = measure(corner);
-    if (failed(measured))
-      return failure();
-    if (measured->peak <= budget) {
-      FailureOr<Measured> found = between(*before, *measured, budget);
-      if (failed(found))
-        return failure();
-      return std::optional(*found);
-    }
-    before = &corner;
-  }
-  return std::optional<Measured>();
+  if (*first == corners.size())
+    return std::optional<Measured>();
+  FailureOr<Measured> found = between(corners[*first - 1], *measure(corners[*first]), budget);
+  if (failed(found))
+    return failure();
+  return std::optional(*found);
 }
 
 } // namespace graft::recompute

@@ -32,6 +32,7 @@ public:
   mlir::FailureOr<Measured> measure(const Plan &plan);
 
 private:
+  mlir::FailureOr<size_t> firstWithin(int64_t budget, const Measured &fastest);
   mlir::FailureOr<Measured> between(const Plan &large, Measured small, int64_t budget);
 
   const Tradeoff &tradeoff_;

@@ -1,7 +1,7 @@
 #include "passes/recompute/Tradeoff.h"
 
-#include <boost/graph/adjacency_list.hpp>
 #include <boost/graph/boykov_kolmogorov_max_flow.hpp>
+#include <boost/graph/compressed_sparse_row_graph.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -15,48 +15,70 @@ namespace {
 
 //===-- Minimum cut -----------------------------------------------------------------------------------------------===//
 
-using Traits = boost::adjacency_list_traits<boost::vecS, boost::vecS, boost::directedS>;
-using Graph = boost::adjacency_list<
-    boost::vecS, boost::vecS, boost::directedS,
-    boost::property<boost::vertex_color_t, boost::default_color_type,
-                    boost::property<boost::vertex_distance_t, long,
-                                    boost::property<boost::vertex_predecessor_t, Traits::edge_descriptor>>>,
-    boost::property<boost::edge_capacity_t, int64_t,
-                    boost::property<boost::edge_residual_capacity_t, int64_t,
-                                    boost::property<boost::edge_reverse_t, Traits::edge_descriptor>>>>;
+using Graph = boost::compressed_sparse_row_graph<boost::directedS>;
+using Edge = Graph::edge_descriptor;
 
 constexpr int64_t unlimited = int64_t(1) << 61;
 
+/// A flow network. Edges lie in arrays, in the order of their sources: a step has tens of thousands of them, and a
+/// search for corners solves it many times.
 class Network {
 public:
-  explicit Network(size_t nodes) : graph_(nodes + 2), source_(nodes), sink_(nodes + 1) {}
+  explicit Network(size_t nodes) : source_(nodes), sink_(nodes + 1) {}
 
   size_t source() const { return source_; }
   size_t sink() const { return sink_; }
   void edge(size_t from, size_t to, int64_t capacity) {
-    auto forth = boost::add_edge(from, to, graph_).first, back = boost::add_edge(to, from, graph_).first;
-    boost::put(boost::edge_capacity, graph_, forth, capacity);
-    boost::put(boost::edge_capacity, graph_, back, int64_t(0));
-    boost::put(boost::edge_reverse, graph_, forth, back);
-    boost::put(boost::edge_reverse, graph_, back, forth);
+    arcs_.push_back({from, to, arcs_.size() + 1, capacity});
+    arcs_.push_back({to, from, arcs_.size() - 1, 0});
   }
 
-  void solve() { boost::boykov_kolmogorov_max_flow(graph_, source_, sink_); }
+  void solve() {
+    layOut();
+    size_t nodes = boost::num_vertices(graph_);
+    std::vector<boost::default_color_type> colors(nodes);
+    std::vector<long> distances(nodes);
+    std::vector<Edge> predecessors(nodes);
+    auto byEdge = boost::get(boost::edge_index, graph_);
+    auto byNode = boost::get(boost::vertex_index, graph_);
+    auto map = [](auto &values, auto index) { return boost::make_iterator_property_map(values.begin(), index); };
+    boost::boykov_kolmogorov_max_flow(graph_, map(capacities_, byEdge), map(residuals_, byEdge), map(backs_, byEdge),
+                                      map(predecessors, byNode), map(colors, byNode), map(distances, byNode), byNode,
+                                      source_, sink_);
+  }
   /// Nodes that the source still reaches: the smallest source side of a minimum cut.
   std::vector<bool> reachedBySource() const {
-    return reach(source_, [&](Traits::edge_descriptor edge) { return residual(edge) > 0; });
+    return reach(source_, [&](Edge edge) { return residual(edge) > 0; });
   }
   /// Nodes that still reach the sink: the others are the largest source side.
   std::vector<bool> reachingSink() const {
-    return reach(sink_, [&](Traits::edge_descriptor edge) {
-      return residual(boost::get(boost::edge_reverse, graph_, edge)) > 0;
-    });
+    return reach(sink_, [&](Edge edge) { return residual(backs_[edge.idx]) > 0; });
   }
 
 private:
-  int64_t residual(Traits::edge_descriptor edge) const {
-    return boost::get(boost::edge_residual_capacity, graph_, edge);
+  struct Arc {
+    size_t from, to, back; ///< its reverse is arcs_[back]
+    int64_t capacity;
+  };
+
+  void layOut() {
+    std::vector<size_t> order(arcs_.size()), place(arcs_.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, {}, [&](size_t arc) { return arcs_[arc].from; });
+    std::vector<std::pair<size_t, size_t>> ends;
+    for (size_t arc : order) {
+      place[arc] = ends.size();
+      ends.emplace_back(arcs_[arc].from, arcs_[arc].to);
+    }
+    graph_ = Graph(boost::edges_are_sorted, ends.begin(), ends.end(), sink_ + 1);
+    for (size_t arc : order) {
+      capacities_.push_back(arcs_[arc].capacity);
+      backs_.push_back(Edge(arcs_[arc].to, place[arcs_[arc].back]));
+    }
+    residuals_.resize(arcs_.size());
   }
+
+  int64_t residual(Edge edge) const { return residuals_[edge.idx]; }
 
   template <typename Open> std::vector<bool> reach(size_t start, Open open) const {
     std::vector<bool> reached(boost::num_vertices(graph_));
@@ -74,7 +96,10 @@ private:
     return reached;
   }
 
+  std::vector<Arc> arcs_; ///< as they were added
   Graph graph_;
+  std::vector<int64_t> capacities_, residuals_; ///< by edge
+  std::vector<Edge> backs_;
   size_t source_, sink_;
 };
 

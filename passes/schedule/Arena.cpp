@@ -12,15 +12,17 @@ int64_t aligned(int64_t bytes) {
   return (bytes + arenaAlignment - 1) / arenaAlignment * arenaAlignment;
 }
 
-/// Largest sum of aligned sizes at any time.
-int64_t peakOfLive(const std::vector<Lifetime> &lifetimes) {
+/// Largest sum of aligned sizes at any time, less what is free of lent memory then.
+int64_t peakOfLive(const std::vector<Lifetime> &lifetimes, const LentMemory &lent = {}) {
   std::vector<std::pair<int, int64_t>> changes;
+  for (const LentMemory::Owner &owner : lent.owners)
+    changes.push_back({owner.from, owner.size});
   for (const Lifetime &life : lifetimes) {
     changes.push_back({life.first, aligned(life.size)});
     changes.push_back({life.last + 1, -aligned(life.size)});
   }
   std::sort(changes.begin(), changes.end()); // at one time, frees come before allocations
-  int64_t live = 0, peak = 0;
+  int64_t live = -lent.bytes, peak = 0;
   for (auto [time, change] : changes)
     peak = std::max(peak, live += change);
   return peak;
@@ -123,7 +125,10 @@ struct Chains {
 
 ArenaPlan planArena(const std::vector<Lifetime> &lifetimes, const LentMemory &lent) {
   // A chain lives longer than its parts, and may fit where they do worse than they do.
-  ArenaPlan apart = placeAll(lifetimes, lent), inPlace = Chains(lifetimes).place(lent);
+  ArenaPlan inPlace = Chains(lifetimes).place(lent);
+  if (inPlace.bytes <= peakOfLive(lifetimes, lent)) // apart, they need as much at least
+    return inPlace;
+  ArenaPlan apart = placeAll(lifetimes, lent);
   return inPlace.bytes <= apart.bytes ? inPlace : apart;
 }
 

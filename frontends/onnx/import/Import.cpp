@@ -4,11 +4,9 @@
 #include "frontends/onnx/import/Table.h"
 
 #include "mlir/IR/Diagnostics.h"
-#include "mlir/IR/Dominance.h"
-#include "mlir/IR/PatternMatch.h"
 #include "mlir/IR/Verifier.h"
-#include "mlir/Transforms/CSE.h"
 
+#include <algorithm>
 #include <cstring>
 
 using namespace mlir;
@@ -184,14 +182,20 @@ void Importer::bindInputs() {
 }
 
 /// Walks backwards from the outputs, so that nodes that only feed ignored outputs are not asked for anything.
-void Importer::markNeeded() {
+std::vector<const Node *> Importer::neededNodes() const {
+  llvm::DenseSet<llvm::StringRef> names;
   for (const ValueInfo *output : outputs_)
-    needed_.insert(output->name);
+    names.insert(output->name);
+  std::vector<const Node *> nodes;
   for (const Node &node : llvm::reverse(file_.graph().nodes))
-    if (llvm::any_of(node.outputs, [&](std::string_view name) { return needed_.contains(name); }))
+    if (llvm::any_of(node.outputs, [&](std::string_view name) { return names.contains(name); })) {
+      nodes.push_back(&node);
       for (std::string_view input : node.inputs)
         if (!input.empty())
-          needed_.insert(input);
+          names.insert(input);
+    }
+  std::ranges::reverse(nodes);
+  return nodes;
 }
 
 //===-- Names -----------------------------------------------------------------------------------------------------===//
@@ -272,10 +276,18 @@ Binding Importer::materialize(std::string_view name) {
 //===-- Nodes -----------------------------------------------------------------------------------------------------===//
 
 Location Importer::location(const Node &node) {
+  if (node.op == "Constant") // equal ones will be one constant, from no place in particular; a third of all nodes
+    return function_.getLoc();
   std::string_view name = !node.name.empty() || node.outputs.empty() ? node.name : node.outputs[0];
   auto id = builder_.getStringAttr(llvm::StringRef(name));
   std::string path = modulePath(node);
-  return path.empty() ? NameLoc::get(id) : NameLoc::get(id, NameLoc::get(builder_.getStringAttr(path)));
+  if (path.empty())
+    return NameLoc::get(id);
+  if (path != modulePath_) { // nodes of a module follow each other
+    module_ = NameLoc::get(builder_.getStringAttr(path));
+    modulePath_ = std::move(path);
+  }
+  return NameLoc::get(id, Location(module_));
 }
 
 /// Offers the operators after `last` to the folder, in order; results that were folded are replaced.
@@ -362,11 +374,9 @@ void Importer::finish() {
   function_.setFunctionType(builder_.getFunctionType(block.getArgumentTypes(), ValueRange(values).getTypes()));
   function_.setAllResultAttrs(attributes);
   eraseDeadOperators(block);
-  IRRewriter rewriter(&context_);
-  DominanceInfo dominance(function_);
-  eliminateCommonSubExpressions(rewriter, dominance, function_);
-  std::unordered_set<std::string> left;
-  function_.walk([&](rl::ParameterOp op) { left.insert(op.getName().str()); });
+  llvm::DenseSet<llvm::StringRef> left;
+  for (rl::ParameterOp op : block.getOps<rl::ParameterOp>())
+    left.insert(op.getName());
   llvm::erase_if(out_.parameters, [&](const ImportedParameter &p) { return !left.contains(p.name); });
 }
 
@@ -391,14 +401,15 @@ Result<ImportedModel> Importer::run() {
   function_ = func::FuncOp::create(builder_, loc, "forward", builder_.getFunctionType({}, {}));
   function_.addEntryBlock();
 
-  for (const Tensor &initializer : file_.graph().initializers)
+  const Graph &graph = file_.graph();
+  names_.reserve(graph.nodes.size() + graph.initializers.size());
+  initializers_.reserve(graph.initializers.size());
+  for (const Tensor &initializer : graph.initializers)
     initializers_.emplace(initializer.name, &initializer);
   chooseOutputs();
   bindInputs();
-  markNeeded();
-  for (const Node &node : file_.graph().nodes)
-    if (llvm::any_of(node.outputs, [&](std::string_view name) { return needed_.contains(name); }))
-      translate(node);
+  for (const Node *node : neededNodes())
+    translate(*node);
   finish();
   if (!faults_.any())
     verify();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <unordered_map>
-#include <unordered_set>
 
 #include "frontends/onnx/Faults.h"
 #include "frontends/onnx/import/Call.h"
@@ -27,7 +26,7 @@ public:
 private:
   void chooseOutputs();
   void bindInputs();
-  void markNeeded();
+  std::vector<const Node *> neededNodes() const;
   void translate(const Node &node);
   void foldSince(mlir::Operation *last, SmallVector<Binding, 1> &results);
   void finish();
@@ -52,8 +51,9 @@ private:
   mlir::Operation *lastHeader_ = nullptr; ///< parameters and constants of the graph stand before the nodes
   std::unordered_map<std::string_view, Binding> names_;
   std::unordered_map<std::string_view, const Tensor *> initializers_;
-  std::unordered_set<std::string_view> needed_; ///< names that the outputs depend on
   std::vector<const ValueInfo *> outputs_;
+  std::string modulePath_;    ///< of the last node that had one
+  mlir::LocationAttr module_; ///< the same as a location
 };
 
 /// The MLIR type of a TensorProto.DataType; null if nn has none.

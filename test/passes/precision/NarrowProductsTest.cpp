@@ -51,7 +51,7 @@ TEST_F(NarrowProducts, RoundInputsAndSumInFloat32) {
   EXPECT_THAT(text, HasSubstr("rl.parameter \"w\" trained : tensor<4x3xbf16>"));
   EXPECT_THAT(text, HasSubstr("arith.truncf %arg0 : tensor<2x3xf32> to tensor<2x3xbf16>"));
   EXPECT_THAT(text, HasSubstr("tensor<2x3xbf16>, tensor<4x3xbf16> -> tensor<2x4xf32>"));
-  EXPECT_EQ(narrowParameters(*module), std::vector<std::string>{"w"});
+  EXPECT_EQ(narrowParameters(*module), std::set<std::string>{"w"});
 }
 
 // Tests that a value is rounded once, at its source, however many products read it and through whatever views.
@@ -107,7 +107,7 @@ TEST_F(NarrowProducts, ReadNarrowStorageAsItIs) {
     %y = nn.contract "mk,nk->mn" %h, %w : tensor<2x4xf32>, tensor<5x4xf32> -> tensor<2x5xf32>
     return %y : tensor<2x5xf32>)");
   ASSERT_TRUE(function) << errors;
-  EXPECT_EQ(narrowStorage(function), (std::vector<std::string>{"table", "w"}));
+  EXPECT_EQ(narrowStorage(function), (std::set<std::string>{"table", "w"}));
   EXPECT_EQ(narrowProducts(function), 1);
   EXPECT_TRUE(succeeded(verify(function))) << errors;
   std::string text = textOf(function);
