@@ -7,7 +7,6 @@
 #include "dialects/nn/Build.h"
 #include "dialects/rl/RLDialect.h"
 
-#include "mlir/Analysis/TopologicalSortUtils.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 
@@ -57,6 +56,7 @@ private:
   std::optional<Part> partOf(const OpSet &ops, ArrayRef<Value> outputs);
   SmallVector<Value> outputsOf(const OpSet &ops, const OpSet &inside);
   rl::TokenLoopOp emit(const Part &part);
+  void moveReadersBehind(rl::TokenLoopOp loop);
   Value chunkOf(DenseElementsAttr splat, OpBuilder &builder, Location loc);
   void clone(Operation *op, OpBuilder &builder, IRMapping &values);
   Value productWithOnes(nn::ReduceOp reduce, OpBuilder &builder, Value input);
@@ -315,6 +315,23 @@ rl::TokenLoopOp HeadFuser::emit(const Part &part) {
   return loop;
 }
 
+/// Operators before the loop that need its results follow it at once, in their order: a loop stands where its last
+/// operator stood, and loss and metrics, which do not wait for the backward pass, stood before.
+void HeadFuser::moveReadersBehind(rl::TokenLoopOp loop) {
+  OpSet readers;
+  for (Operation *op = &block().front(); op != loop; op = op->getNextNode())
+    if (llvm::any_of(op->getOperands(), [&](Value operand) {
+          Operation *producer = operand.getDefiningOp();
+          return producer == loop || readers.contains(producer);
+        }))
+      readers.insert(op);
+  Operation *last = loop;
+  for (Operation *op : readers) {
+    op->moveAfter(last);
+    last = op;
+  }
+}
+
 FusedHead HeadFuser::run() {
   for (auto op : block().getOps<rl::TokenLogprobsOp>()) {
     if (logprobs_)
@@ -370,7 +387,8 @@ FusedHead HeadFuser::run() {
       if (op->use_empty())
         op->erase();
   }
-  sortTopologically(&block());
+  for (auto loop : block().getOps<rl::TokenLoopOp>())
+    moveReadersBehind(loop);
   return head_;
 }
 
