@@ -9,6 +9,9 @@
 
 namespace graft {
 
+/// Of a parameter whose rows lie without gaps, as layOutParameters() lays them.
+int64_t elementsOf(const schema::ParameterT &parameter);
+
 class EntryLowering {
 public:
   /// `adds`: gradients are added to what their buffers hold.
@@ -29,15 +32,24 @@ private:
   mlir::LogicalResult bindParameters();
   void bindInputs();
   mlir::LogicalResult bindGradients();
+  Place gradientPlace(const schema::ParameterT &parameter, mlir::RankedTensorType type);
   void accumulateInto(mlir::Value value, const Place &place);
   void addToGradients();
   void placeConcatInputs(mlir::Block &body);
   mlir::LogicalResult emitBlock(mlir::Block &block);
   mlir::LogicalResult emit(mlir::Operation *op);
   schema::Phase phaseOf(mlir::Operation *op) const;
+  mlir::Operation *makerOf(mlir::Value value) const;
+  void findMakers();
+  void finishResults(mlir::Operation *op);
   void bindOutputs();
   LentMemory lentMemory();
   void planOffsets();
+
+  // The optimizer's steps between the instructions (Updates.cpp).
+  /// True if each parameter is updated as soon as nothing needs it or its gradient any more.
+  bool updates() const { return program_.optimizer && program_.optimizer->in_backward && !gradients_.empty(); }
+  void insertUpdates();
 
   // Library operators.
   void emitConcat(nn::ConcatOp op);
@@ -77,11 +89,19 @@ private:
   nn::DimensionFlow places_;                 ///< dimensions that count places of a packed row
   llvm::DenseSet<int> written_;              ///< gradient buffers that hold something already
   struct Gradient {
+    uint32_t parameter; ///< its number in the program's table
     mlir::Value value;
     Place place;
-    bool direct; ///< written by its operator; otherwise copied at the end
+    bool placed; ///< written by its operator, or copied already
   };
   llvm::SmallVector<Gradient> gradients_;
+  void copyToPlace(Gradient &gradient);
+  int updateTime(const Gradient &gradient);
+  std::unique_ptr<schema::InstructionT> makeUpdate(const Gradient &gradient);
+  llvm::DenseMap<uint32_t, llvm::SmallVector<int, 2>> weights_; ///< by parameter: the buffers that it is read from
+  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<unsigned, 1>> copiedAfter_; ///< gradients that are not placed
+  mlir::Operation *lossMaker_ = nullptr;
+  int lossTime_ = 0; ///< the time from which on the loss is there
   llvm::DenseMap<mlir::Value, bool>
       loopSums_; ///< products that add up over a loop: do they add in its first pass, too?
 };

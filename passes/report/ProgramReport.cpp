@@ -93,6 +93,21 @@ std::vector<std::vector<BufferUse>> bufferUses(const schema::Program &program) {
   return uses;
 }
 
+namespace {
+
+/// Gradients in the arena by which the parameter is updated.
+void addUpdates(const schema::Program &program, const schema::Parameter &parameter, std::vector<uint32_t> &out) {
+  for (unsigned e = 0; program.entries() && e < program.entries()->size(); ++e) {
+    const auto *instructions = program.entries()->Get(e)->instructions();
+    for (unsigned i = 0; instructions && i < instructions->size(); ++i)
+      if (const schema::Update *update = instructions->Get(i)->operation_as_Update();
+          update && program.parameters()->Get(update->parameter()) == &parameter)
+        out.push_back(update->gradient()->buffer());
+  }
+}
+
+} // namespace
+
 std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Parameter &parameter) {
   std::vector<uint32_t> out;
   for (uint32_t i = 0; program.buffers() && i < program.buffers()->size(); ++i) {
@@ -102,6 +117,7 @@ std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Pa
         (buffer.storage() == schema::Storage::Working && buffer.offset() == parameter.working_offset()))
       out.push_back(i);
   }
+  addUpdates(program, parameter, out);
   return out;
 }
 
