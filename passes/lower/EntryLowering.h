@@ -29,6 +29,13 @@ private:
   mlir::Operation *terminator() { return block().getTerminator(); }
   llvm::StringRef nameOf(mlir::BlockArgument argument) { return argumentName(function_, argument.getArgNumber()); }
 
+  struct Gradient {
+    uint32_t parameter; ///< its number in the program's table
+    mlir::Value value;
+    Place place;
+    bool placed; ///< written by its operator, or copied already
+  };
+
   mlir::LogicalResult bindParameters();
   void bindInputs();
   mlir::LogicalResult bindGradients();
@@ -42,6 +49,7 @@ private:
   mlir::Operation *makerOf(mlir::Value value) const;
   void findMakers();
   void finishResults(mlir::Operation *op);
+  void copyToPlace(Gradient &gradient);
   void bindOutputs();
   LentMemory lentMemory();
   void planOffsets();
@@ -50,6 +58,8 @@ private:
   /// True if each parameter is updated as soon as nothing needs it or its gradient any more.
   bool updates() const { return program_.optimizer && program_.optimizer->in_backward && !gradients_.empty(); }
   void insertUpdates();
+  int updateTime(const Gradient &gradient);
+  std::unique_ptr<schema::InstructionT> makeUpdate(const Gradient &gradient);
 
   // Library operators.
   void emitConcat(nn::ConcatOp op);
@@ -88,16 +98,7 @@ private:
   llvm::DenseSet<mlir::Operation *> folded_; ///< additions that these make unnecessary
   nn::DimensionFlow places_;                 ///< dimensions that count places of a packed row
   llvm::DenseSet<int> written_;              ///< gradient buffers that hold something already
-  struct Gradient {
-    uint32_t parameter; ///< its number in the program's table
-    mlir::Value value;
-    Place place;
-    bool placed; ///< written by its operator, or copied already
-  };
   llvm::SmallVector<Gradient> gradients_;
-  void copyToPlace(Gradient &gradient);
-  int updateTime(const Gradient &gradient);
-  std::unique_ptr<schema::InstructionT> makeUpdate(const Gradient &gradient);
   llvm::DenseMap<uint32_t, llvm::SmallVector<int, 2>> weights_; ///< by parameter: the buffers that it is read from
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<unsigned, 1>> copiedAfter_; ///< gradients that are not placed
   mlir::Operation *lossMaker_ = nullptr;

@@ -168,6 +168,8 @@ std::vector<Family> sorted(const std::map<std::string, Family> &families) {
 Fate fateOf(const schema::Program &program, const std::vector<BufferUse> &uses) {
   bool written = false, kept = false;
   for (const BufferUse &use : uses) {
+    if (instructionOf(program, use).operation_type() == schema::Operation::Update)
+      return Fate::Temporary; // a gradient, though a head's is begun by the loop that is part of the forward pass, too
     schema::Phase phase = instructionOf(program, use).phase();
     bool writes = use.access != schema::Access::Read;
     if (writes && phase == schema::Phase::Recompute)

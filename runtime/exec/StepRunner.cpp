@@ -2,7 +2,6 @@
 
 #include "runtime/base/Json.h"
 #include "runtime/io/Pack.h"
-#include "runtime/program/Instructions.h"
 
 #include <algorithm>
 #include <limits>

@@ -8,6 +8,7 @@
 
 #include "runtime/exec/Session.h"
 #include "runtime/io/Batch.h"
+#include "runtime/program/Instructions.h"
 
 #include <functional>
 #include <map>
@@ -69,7 +70,7 @@ public:
   /// Arrays of the batch that the entry reads and cannot do without; none if there is no such entry.
   std::vector<std::string> arraysOf(std::string_view entry) const;
   /// The entry that computes loss and gradients.
-  std::string_view trainingEntry() const { return settings_.updatesInBackward ? "step" : "accumulate"; }
+  std::string_view trainingEntry() const { return settings_.updatesInBackward ? updatingEntry : "accumulate"; }
   /// True if the program can compute advantages from rewards.
   bool computesAdvantages() const { return session_.inputs("advantages").isOk(); }
   /// True if the entry exists and reads this array.

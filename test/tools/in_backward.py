@@ -108,20 +108,39 @@ def check_command_line(program, folder, work):
     explained = graft(program, "explain", f"{work}/p.graft", "model.norm.weight").stdout
     if "gradient in the arena until the update" not in explained or "gradient read by step" not in explained:
         raise Failure(f"explain does not say what becomes of a gradient: {explained}")
+    kept = json.loads(graft(program, "explain", f"{work}/p.graft", "recompute", "--json").stdout)["entries"][0]["kept"]
+    if not kept or any(family["name"] == "gradient" for family in kept):
+        raise Failure(f"explain says that gradients are kept for the backward pass, or nothing: {kept}")
     if "none: each is in the arena until its parameter is updated" not in graft(program, "plan", f"{work}/p.toml").stdout:
         raise Failure("plan does not say where gradients are")
     return "refused and explained"
 
 
 def check_packed(program, folder, work):
-    """One row is taken, two are refused before anything is updated."""
-    write_rollouts(f"{work}/rollouts.jsonl", 4, 100, seed=3)
-    for places, code in ((64, 0), (16, 3)):
-        path = recipe(f"{work}/p.toml", f"{folder}/model.onnx", f"{folder}/weights.safetensors", 4, 16, True, packed=places, old_logprobs="current")
-        done = run(program, "train", path, "--rollouts", f"{work}/rollouts.jsonl", "--steps", 1, "--out", f"{work}/{places}")
-        if done.returncode != code or ("packed rows of 16 tokens, but parameters are updated in the backward pass of one" in done.stderr) != (code != 0):
-            raise Failure(f"{places} places: exit code {done.returncode}: {done.stderr}")
+    """One row gives the bits of accumulate and apply; two are refused before anything is updated."""
+    rows, width = load_file(f"{folder}/batch.safetensors")["input_ids"].shape
+    files = [f"{folder}/model.onnx", f"{folder}/weights.safetensors", rows, width]
+    for name, in_backward in (("after", False), ("within", True)):
+        graft(program, "compile", recipe(f"{work}/p.toml", *files, in_backward, packed=64), "-o", f"{work}/{name}.graft")
+    same_bits("packed", step(program, work, folder, "after"), step(program, work, folder, "within"))
+    graft(program, "compile", recipe(f"{work}/p.toml", *files, True, packed=width), "-o", f"{work}/p.graft")
+    refused(program, [f"packed rows of {width} tokens, but parameters are updated in the backward pass of one", "a larger batch.packed"], 3,
+            "run", f"{work}/p.graft", "--entry", "step", "--batch", f"{folder}/batch.safetensors", "--out", f"{work}/out.safetensors")
     return "one row, no more"
+
+
+def check_objectives(program, folder, work):
+    """A formula that looks at whole sequences stands between two loops over tokens."""
+    rows, width = load_file(f"{folder}/batch.safetensors")["input_ids"].shape
+    for name, in_backward in (("after", False), ("within", True)):
+        path = recipe(f"{work}/p.toml", f"{folder}/model.onnx", f"{folder}/weights.safetensors", rows, width, in_backward)
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write(text.replace('preset = "grpo"', 'preset = "gspo"').replace('aggregation = "token_mean"\n', ""))
+        graft(program, "compile", path, "-o", f"{work}/{name}.graft")
+    same_bits("gspo", step(program, work, folder, "after"), step(program, work, folder, "within"))
+    return "gspo"
 
 
 def check_savings(program, example, work):
@@ -153,7 +172,7 @@ def main():
     names = arguments.only.split(",")
     checks = [(f"{name}, {precision or 'float32'}", checked(check, f"{arguments.models}/{name}", precision)) for name in names for precision in PRECISIONS]
     checks += [("what is allocated", checked(check_allocated, f"{arguments.models}/llama")), ("what cannot be", checked(check_command_line, f"{arguments.models}/llama")), ("packed rows", checked(check_packed, f"{arguments.models}/llama")),
-               ("SmolLM2", checked(check_savings, arguments.example))]
+               ("two loops", checked(check_objectives, f"{arguments.models}/llama")), ("SmolLM2", checked(check_savings, arguments.example))]
     return run_checks(checks)
 
 
