@@ -40,8 +40,10 @@ std::set<std::string> Compiler::narrow(const Recipe &recipe, ModuleOp module) {
 
 namespace {
 
-/// Does a step run @accumulate more than once? Packed, it may.
+/// Does a step run @accumulate more than once? Packed, it may, if gradients outlive a run.
 bool addsToGradients(const Recipe &recipe, const EntryModule &module) {
+  if (recipe.optimizer.inBackward)
+    return false;
   return recipe.batch.microBatches > 1 || (recipe.batch.packed && module.splits);
 }
 
@@ -102,7 +104,8 @@ Result<bool> Compiler::addCandidates(const Recipe &recipe, const EntryModule &mo
 Result<Compiler::Candidates> Compiler::candidates(const Recipe &recipe, const IsEnough &isEnough) {
   Candidates all;
   bool chosen = recipe.batch.microBatches != 0;
-  int64_t first = chosen ? recipe.batch.microBatches : 1, last = chosen ? first : recipe.batch.sequences;
+  bool divides = !chosen && !recipe.optimizer.inBackward; // which excludes more than one
+  int64_t first = chosen ? recipe.batch.microBatches : 1, last = divides ? recipe.batch.sequences : first;
   for (int64_t count = first; count <= last; ++count) {
     if (!chosen && recipe.batch.sequences % count != 0)
       continue;

@@ -83,6 +83,7 @@ std::unique_ptr<schema::OptimizerT> optimizerTable(const Recipe::Optimizer &opti
                     : optimizer.schedule.kind == ScheduleKind::Linear ? schema::Schedule::Linear
                                                                       : schema::Schedule::Cosine;
   table->warmup_steps = optimizer.schedule.warmupSteps;
+  table->in_backward = optimizer.inBackward;
   return table;
 }
 

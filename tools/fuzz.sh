@@ -20,8 +20,9 @@ seeds() {
   fresh $out/seeds.stamp "$made_from" && return
   step "writing the first inputs"
   rm -rf $out/seeds $out/seeds.stamp
-  $out/test/bin/write_sample $out/sample.graft
-  logged seeds build/venv/bin/python test/fuzz/seeds.py $out/seeds $out/sample.graft || fail "test/fuzz/seeds.py did not work" "See build/log/seeds.log"
+  $out/test/bin/write_sample accumulate $out/accumulate.graft
+  $out/test/bin/write_sample step $out/step.graft
+  logged seeds build/venv/bin/python test/fuzz/seeds.py $out/seeds $out/accumulate.graft $out/step.graft || fail "test/fuzz/seeds.py did not work" "See build/log/seeds.log"
   stamp $out/seeds.stamp "$made_from"
 }
 

@@ -87,6 +87,7 @@ const Key table[] = {
   {"optimizer", "clip_grad_norm", Type::Number, at<&R::optimizer, &R::Optimizer::clipGradNorm>, {}, 0, infinity},
   {"optimizer", "state", Type::Choice, at<&R::optimizer, &R::Optimizer::state>, stateTypes},
   {"optimizer", "on_nonfinite", Type::Choice, at<&R::optimizer, &R::Optimizer::onNonfinite>, nonfinitePolicies},
+  {"optimizer", "in_backward", Type::Boolean, at<&R::optimizer, &R::Optimizer::inBackward>},
   {"optimizer", "groups", Type::Tables, none, {}, 0, 0, false, "leave it out: decay = \"matrices\" or \"all\" chooses what decays"},
   {"optimizer.schedule", "kind", Type::Choice, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::kind>, schedules},
   {"optimizer.schedule", "warmup_steps", Type::Integer, at<&R::optimizer, &R::Optimizer::schedule, &Schedule::warmupSteps>, {}, 0, 1e9},

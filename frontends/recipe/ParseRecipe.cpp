@@ -114,7 +114,8 @@ public:
       fault(*position, "a key of more than 32 parts", "quote names that contain dots");
     else if (std::optional<toml::table> root = tree(text)) {
       walk("", *root);
-      checkPresence(*root);
+      checkPresence();
+      checkInBackward();
     }
     if (!faults_.empty())
       return allFaults();
@@ -350,12 +351,14 @@ private:
           hint.empty() ? "known here: " + joined(candidates) : hint);
   }
 
-  /// What must be there and what excludes each other.
-  void checkPresence(const toml::table &root) {
-    auto positionOf = [&](std::string_view table) {
-      auto found = recipe_.origin.positions.find(std::string(table));
-      return found == recipe_.origin.positions.end() ? RecipePosition() : found->second;
-    };
+  /// Of a key or table; line 0: the recipe has none.
+  RecipePosition positionOf(std::string_view full) const {
+    auto found = recipe_.origin.positions.find(std::string(full));
+    return found == recipe_.origin.positions.end() ? RecipePosition() : found->second;
+  }
+
+  /// What must be there, once.
+  void checkPresence() {
     auto has = [&](std::string_view table, std::string_view key) {
       return recipe_.origin.positions.contains(std::string(table) + "." + std::string(key));
     };
@@ -369,6 +372,29 @@ private:
     if (!preset && !file)
       fault(positionOf("objective"), "[objective] has neither preset nor file",
             "add preset = \"grpo\" (`graft objective list` shows all) or file = \"mine.objective\"");
+  }
+
+  /// What needs all gradients at once, and so excludes an optimizer in the backward pass.
+  void checkInBackward() {
+    if (!recipe_.optimizer.inBackward)
+      return;
+    RecipePosition place = positionOf("optimizer.in_backward");
+    auto exclude = [&](bool isAsked, const std::string &key, const std::string &why, const std::string &setting) {
+      RecipePosition other = positionOf(key);
+      if (isAsked)
+        fault(other.line ? other : place,
+              key + (other.line ? "" : ", by default,") + " and optimizer.in_backward = true (line " +
+                  std::to_string(place.line) + ") exclude each other: " + why,
+              "set " + setting + ", or in_backward = false");
+    };
+    exclude(recipe_.optimizer.clipGradNorm > 0, "optimizer.clip_grad_norm",
+            "the norm of all gradients is known when the first parameters are updated already", "clip_grad_norm = 0");
+    exclude(recipe_.batch.microBatches > 1, "batch.micro_batches",
+            "a gradient is the sum over all micro-batches, and no memory holds it from one to the next",
+            "micro_batches = 1");
+    exclude(recipe_.optimizer.onNonfinite == NonfinitePolicy::Skip, "optimizer.on_nonfinite",
+            "a step whose gradients are not finite cannot be left out when some parameters were updated already",
+            "on_nonfinite = \"stop\"");
   }
 
   Recipe recipe_;

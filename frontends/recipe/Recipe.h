@@ -125,6 +125,9 @@ struct Recipe {
     double clipGradNorm = 1.0;            ///< of the global L2 norm; 0: off
     StateType state = StateType::Float32; ///< form of the moments
     NonfinitePolicy onNonfinite = NonfinitePolicy::Stop;
+    /// Each parameter is updated in the backward pass as soon as its gradient is there: gradients are never all in
+    /// memory. Excludes clipping, micro-batches and skipped steps.
+    bool inBackward = false;
     struct Schedule {
       ScheduleKind kind = ScheduleKind::Constant;
       int64_t warmupSteps = 0; ///< steps over which the rate rises linearly to lr

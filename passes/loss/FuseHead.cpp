@@ -7,7 +7,6 @@
 #include "dialects/nn/Build.h"
 #include "dialects/rl/RLDialect.h"
 
-#include "mlir/Analysis/TopologicalSortUtils.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 
@@ -67,6 +66,7 @@ private:
   std::optional<Part> partOf(const OpSet &ops, ArrayRef<Value> outputs);
   void emit(const Part &part);
   void replace();
+  void moveReadersBehind(rl::TokenLoopOp loop);
   Value chunkOf(DenseElementsAttr splat, OpBuilder &builder, Location loc);
   void clone(Operation *op, OpBuilder &builder, IRMapping &values);
   Value productWithOnes(nn::ReduceOp reduce, OpBuilder &builder, Value input);
@@ -397,6 +397,23 @@ void HeadFuser::emit(const Part &part) {
     after_.map(output, now);
 }
 
+/// Operators before the loop that need its results follow it at once, in their order: a loop stands where its last
+/// operator stood, and loss and metrics, which do not wait for the backward pass, stood before.
+void HeadFuser::moveReadersBehind(rl::TokenLoopOp loop) {
+  OpSet readers;
+  for (Operation *op = &block().front(); op != loop; op = op->getNextNode())
+    if (llvm::any_of(op->getOperands(), [&](Value operand) {
+          Operation *producer = operand.getDefiningOp();
+          return producer == loop || readers.contains(producer);
+        }))
+      readers.insert(op);
+  Operation *last = loop;
+  for (Operation *op : readers) {
+    op->moveAfter(last);
+    last = op;
+  }
+}
+
 /// Lets everybody read the results of the loops, and erases what nobody needs any more: last users first.
 void HeadFuser::replace() {
   for (auto [before, now] : after_.getValueMap())
@@ -404,7 +421,8 @@ void HeadFuser::replace() {
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block())))
     if ((wideOps_.contains(&op) || between_.contains(&op)) && op.use_empty())
       op.erase();
-  sortTopologically(&block());
+  for (auto loop : block().getOps<rl::TokenLoopOp>())
+    moveReadersBehind(loop);
 }
 
 FusedHead HeadFuser::run() {

@@ -205,10 +205,10 @@ Access EntryBuilder::readDense(Value value) {
 
 void EntryBuilder::use(int index) {
   schema::BufferT &buffer = *program_.buffers[index];
-  if (buffer.storage == schema::Storage::Gradient)
-    touched_.try_emplace(index, time());
-  if (buffer.storage != schema::Storage::Arena)
+  if (buffer.storage != schema::Storage::Arena) {
+    outside_.try_emplace(index, Uses{time(), time()}).first->second.last = time();
     return;
+  }
   if (buffer.first == -2)
     buffer.first = time();
   buffer.last = time();
@@ -220,8 +220,9 @@ void EntryBuilder::endScope(Scope scope, int loop) {
     if (buffer->storage == schema::Storage::Arena && buffer->entry == entry_ && buffer->first <= loop &&
         buffer->last >= loop)
       buffer->last = time() - 1;
-  for (auto &[gradient, first] : touched_)
-    first = std::min(first, loop);
+  for (auto &[buffer, uses] : outside_)
+    if (uses.last >= loop)
+      uses = {std::min(uses.first, loop), time() - 1};
 }
 
 schema::Operand EntryBuilder::operand(const Access &access, ArrayRef<int64_t> space, schema::Access mode) {

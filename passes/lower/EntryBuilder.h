@@ -84,11 +84,15 @@ public:
   schema::InstructionT &append(T operation, const std::string &origin, const std::string &category);
   /// Marks a use of the buffer at the time of the next instruction.
   void use(int buffer);
-  /// When an instruction uses the buffer of a gradient for the first time; absent: none does. A loop's next pass finds
-  /// what this one wrote, so in a loop it is the loop's time.
-  std::optional<int> firstTouch(int gradient) const {
-    auto it = touched_.find(gradient);
-    return it == touched_.end() ? std::nullopt : std::optional(it->second);
+  /// When instructions of this entry use a buffer outside of the arena, first and last. A loop's next pass finds what
+  /// this one wrote, and reads what this one read, so what is used in a loop is used all through it.
+  struct Uses {
+    int first, last;
+  };
+  /// Absent: none does.
+  std::optional<Uses> usesOutside(int buffer) const {
+    auto it = outside_.find(buffer);
+    return it == outside_.end() ? std::nullopt : std::optional(it->second);
   }
 
   schema::EntryT &entry() { return entry_t_; }
@@ -124,7 +128,7 @@ private:
   llvm::DenseMap<mlir::Value, Place> places_;
   llvm::DenseMap<mlir::Value, Place> copies_;
   int temporaries_ = 0;
-  llvm::DenseMap<int, int> touched_; ///< gradient buffers: time of the first use
+  llvm::DenseMap<int, Uses> outside_; ///< by buffer
 };
 
 template <typename T>

@@ -6,8 +6,12 @@
 #include "dialects/rl/Names.h"
 #include "passes/lower/EntryBuilder.h"
 #include "passes/schedule/Arena.h"
+#include "runtime/program/Instructions.h"
 
 namespace graft {
+
+/// Of a parameter whose rows lie without gaps, as layOutParameters() lays them.
+int64_t elementsOf(const schema::ParameterT &parameter);
 
 class EntryLowering {
 public:
@@ -26,18 +30,37 @@ private:
   mlir::Operation *terminator() { return block().getTerminator(); }
   llvm::StringRef nameOf(mlir::BlockArgument argument) { return argumentName(function_, argument.getArgNumber()); }
 
+  struct Gradient {
+    uint32_t parameter; ///< its number in the program's table
+    mlir::Value value;
+    Place place;
+    bool placed; ///< written by its operator, or copied already
+  };
+
   mlir::LogicalResult bindParameters();
   void bindInputs();
   mlir::LogicalResult bindGradients();
+  Place gradientPlace(const schema::ParameterT &parameter, mlir::RankedTensorType type);
   void accumulateInto(mlir::Value value, const Place &place);
   void addToGradients();
   void placeConcatInputs(mlir::Block &body);
   mlir::LogicalResult emitBlock(mlir::Block &block);
   mlir::LogicalResult emit(mlir::Operation *op);
   schema::Phase phaseOf(mlir::Operation *op) const;
+  mlir::Operation *makerOf(mlir::Value value) const;
+  void findMakers();
+  void finishResults(mlir::Operation *op);
+  void copyToPlace(Gradient &gradient);
   void bindOutputs();
   LentMemory lentMemory();
   void planOffsets();
+
+  // The optimizer's steps between the instructions (Updates.cpp).
+  /// True if each parameter is updated as soon as nothing needs it or its gradient any more.
+  bool updates() const { return updatesInBackward(program_) && !gradients_.empty(); }
+  void insertUpdates();
+  int updateTime(const Gradient &gradient);
+  std::unique_ptr<schema::InstructionT> makeUpdate(const Gradient &gradient);
 
   // Library operators.
   void emitConcat(nn::ConcatOp op);
@@ -70,19 +93,18 @@ private:
   schema::ProgramT &program_;
   mlir::ModuleOp kernels_;
   bool adds_;
-  llvm::StringMap<const schema::ParameterT *> parameters_; ///< of the program, by name
+  llvm::StringMap<uint32_t> parameters_; ///< their numbers in the program's table
   EntryBuilder entry_;
   Grouping grouping_;
   llvm::DenseSet<mlir::Value> accumulated_;  ///< products and scatters that add into a gradient
   llvm::DenseSet<mlir::Operation *> folded_; ///< additions that these make unnecessary
   nn::DimensionFlow places_;                 ///< dimensions that count places of a packed row
   llvm::DenseSet<int> written_;              ///< gradient buffers that hold something already
-  struct Gradient {
-    mlir::Value value;
-    Place place;
-    bool direct; ///< written by its operator; otherwise copied at the end
-  };
   llvm::SmallVector<Gradient> gradients_;
+  llvm::DenseMap<uint32_t, llvm::SmallVector<int, 2>> weights_; ///< by parameter: the buffers that it is read from
+  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<unsigned, 1>> copiedAfter_; ///< gradients that are not placed
+  mlir::Operation *lossMaker_ = nullptr;
+  int lossTime_ = 0; ///< the time from which on the loss is there
   llvm::DenseMap<mlir::Value, bool>
       loopSums_; ///< products that add up over a loop: do they add in its first pass, too?
 };

@@ -19,9 +19,6 @@ using namespace mlir;
 
 namespace graft {
 
-namespace {
-
-/// Rows lie without gaps: layOutParameters().
 int64_t elementsOf(const schema::ParameterT &parameter) {
   int64_t elements = 1;
   for (int64_t size : parameter.shape)
@@ -29,24 +26,30 @@ int64_t elementsOf(const schema::ParameterT &parameter) {
   return elements;
 }
 
+namespace {
+
+constexpr StringRef lossName = "loss";
+
 } // namespace
 
 LogicalResult EntryLowering::bindParameters() {
-  for (const auto &parameter : program_.parameters)
-    parameters_.try_emplace(parameter->name, parameter.get());
+  for (auto [index, parameter] : llvm::enumerate(program_.parameters))
+    parameters_.try_emplace(parameter->name, static_cast<uint32_t>(index));
   bool good = true;
   function_.walk([&](rl::ParameterOp op) {
-    const schema::ParameterT *parameter = parameters_.lookup(op.getName());
-    if (!parameter) {
+    auto found = parameters_.find(op.getName());
+    if (found == parameters_.end()) {
       op.emitError() << "parameter '" << op.getName() << "' is not in the program's table";
       good = false;
       return;
     }
+    const schema::ParameterT &parameter = *program_.parameters[found->second];
     RankedTensorType type = nn::typeOf(op.getResult());
-    bool copy = type.getElementType().isBF16() && parameter->dtype == schema::DType::F32;
-    int buffer = copy ? entry_.addBuffer(schema::Storage::Working, parameter->working_offset, type,
-                                         rl::workingPrefix.str() + parameter->name)
-                      : entry_.addBuffer(schema::Storage::Parameter, parameter->offset, type, parameter->name);
+    bool copy = type.getElementType().isBF16() && parameter.dtype == schema::DType::F32;
+    int buffer = copy ? entry_.addBuffer(schema::Storage::Working, parameter.working_offset, type,
+                                         rl::workingPrefix.str() + parameter.name)
+                      : entry_.addBuffer(schema::Storage::Parameter, parameter.offset, type, parameter.name);
+    weights_[found->second].push_back(buffer);
     entry_.setPlace(op.getResult(), {buffer, 0, denseStrides(type.getShape())});
   });
   return success(good);
@@ -101,6 +104,18 @@ void EntryLowering::accumulateInto(Value value, const Place &place) {
     accumulated_.insert(value);
 }
 
+/// In the gradient block; or, if the parameter is updated in this entry, in the arena until then.
+Place EntryLowering::gradientPlace(const schema::ParameterT &parameter, RankedTensorType type) {
+  std::string name = rl::gradientPrefix.str() + parameter.name;
+  if (updatesInBackward(program_)) {
+    Place place = entry_.newBuffer(type, name, "gradient");
+    entry_.buffer(place.buffer).name = name;
+    return place;
+  }
+  int buffer = entry_.addBuffer(schema::Storage::Gradient, parameter.gradient_offset, type, name);
+  return {buffer, 0, denseStrides(type.getShape())};
+}
+
 LogicalResult EntryLowering::bindGradients() {
   llvm::StringMap<BlockArgument> arguments;
   for (BlockArgument argument : block().getArguments())
@@ -110,23 +125,21 @@ LogicalResult EntryLowering::bindGradients() {
     StringRef name = resultName(function_, i);
     if (!name.consume_front(rl::gradientPrefix))
       continue;
-    const schema::ParameterT *parameter = parameters_.lookup(name);
-    if (!parameter || parameter->gradient_offset < 0) {
+    auto found = parameters_.find(name);
+    if (found == parameters_.end() || !program_.parameters[found->second]->trained) {
       function_.emitError() << "result '" << rl::gradientPrefix << name
                             << "' is not the gradient of a trained parameter";
       good = false;
       continue;
     }
-    int buffer = entry_.addBuffer(schema::Storage::Gradient, parameter->gradient_offset, nn::typeOf(value),
-                                  (rl::gradientPrefix + name).str());
-    Place place{buffer, 0, denseStrides(nn::shapeOf(value))};
+    Place place = gradientPlace(*program_.parameters[found->second], nn::typeOf(value));
     if (BlockArgument before = arguments.lookup(resultName(function_, i)))
       entry_.setPlace(before, place);
     Operation *op = value.getDefiningOp();
     bool direct = op && value.hasOneUse() && (isAccumulated(value) || isa<nn::ReduceOp>(op) || nn::isElementwise(op));
     if (direct)
       accumulateInto(value, place);
-    gradients_.push_back({value, place, direct});
+    gradients_.push_back({found->second, value, place, direct});
   }
   return success(good);
 }
@@ -184,17 +197,53 @@ schema::Phase EntryLowering::phaseOf(Operation *op) const {
   return phase;
 }
 
+/// The operator of the function after which the value is there: the last of the kernel that makes it or, of a view, its
+/// source.
+Operation *EntryLowering::makerOf(Value value) const {
+  while (isView(value.getDefiningOp()))
+    value = value.getDefiningOp()->getOperand(0);
+  Operation *op = value.getDefiningOp();
+  int group = op ? grouping_.groupOf(op) : -1;
+  return group < 0 ? op : grouping_.last(group);
+}
+
+void EntryLowering::findMakers() {
+  for (auto [number, gradient] : llvm::enumerate(gradients_))
+    if (!gradient.placed)
+      copiedAfter_[makerOf(gradient.value)].push_back(static_cast<unsigned>(number));
+  for (auto [i, value] : llvm::enumerate(terminator()->getOperands()))
+    if (resultName(function_, i) == lossName)
+      lossMaker_ = makerOf(value);
+}
+
+/// What waits for an operator: the loss, and gradients that it cannot write where they belong.
+void EntryLowering::finishResults(Operation *op) {
+  for (unsigned number : copiedAfter_.lookup(op))
+    copyToPlace(gradients_[number]);
+  if (op == lossMaker_)
+    lossTime_ = entry_.time();
+}
+
+void EntryLowering::copyToPlace(Gradient &gradient) {
+  entry_.copy({gradient.place.buffer, 0, gradient.place.strides}, entry_.read(gradient.value),
+              nn::shapeOf(gradient.value), "gradient");
+  gradient.placed = true;
+}
+
 /// The operators of a block in order: of the function, or of a loop within it.
 LogicalResult EntryLowering::emitBlock(Block &body) {
   auto grouping = Grouping::compute(body, folded_);
   if (failed(grouping))
     return failure();
   Grouping outer = std::exchange(grouping_, std::move(*grouping));
+  if (&body == &block())
+    findMakers();
   placeConcatInputs(body);
   bool good = true;
   for (Operation &op : body.without_terminator()) {
     int begin = entry_.time();
     good = succeeded(emit(&op)) && good;
+    finishResults(&op);
     if (entry_.time() == begin)
       continue;
     schema::Phase phase = phaseOf(&op);
@@ -249,11 +298,9 @@ LogicalResult EntryLowering::emit(Operation *op) {
 //===-- Results and offsets ---------------------------------------------------------------------------------------===//
 
 void EntryLowering::bindOutputs() {
-  for (const Gradient &gradient : gradients_)
-    if (!gradient.direct) {
-      auto shape = nn::shapeOf(gradient.value);
-      entry_.copy({gradient.place.buffer, 0, gradient.place.strides}, entry_.read(gradient.value), shape, "gradient");
-    }
+  for (Gradient &gradient : gradients_)
+    if (!gradient.placed) // of what no operator makes
+      copyToPlace(gradient);
   llvm::DenseSet<int> taken;
   SmallVector<std::pair<std::string, int>> outputs;
   for (auto [i, value] : llvm::enumerate(terminator()->getOperands())) {
@@ -270,6 +317,8 @@ void EntryLowering::bindOutputs() {
       entry_.copy({place.buffer, 0, place.strides}, access, nn::shapeOf(value), "result");
       access.buffer = place.buffer;
       taken.insert(place.buffer);
+      if (name == lossName)
+        lossTime_ = entry_.time();
     }
     entry_.buffer(access.buffer).name = name;
     auto shape = nn::shapeOf(value);
@@ -292,8 +341,8 @@ LentMemory EntryLowering::lentMemory() {
     return lent;
   llvm::DenseMap<int64_t, int> touched;
   for (const Gradient &gradient : gradients_)
-    if (auto time = entry_.firstTouch(gradient.place.buffer))
-      touched[entry_.buffer(gradient.place.buffer).offset] = *time;
+    if (auto uses = entry_.usesOutside(gradient.place.buffer))
+      touched[entry_.buffer(gradient.place.buffer).offset] = uses->first;
   lent.bytes = program_.gradient_bytes;
   for (const auto &parameter : program_.parameters)
     if (parameter->gradient_offset >= 0) {
@@ -358,8 +407,10 @@ LogicalResult EntryLowering::run() {
   if (failed(bindGradients()) || failed(emitBlock(block())))
     return failure();
   bindOutputs();
+  if (updates())
+    insertUpdates();
   planOffsets();
-  entry_.entry().name = function_.getName().str() + (adds_ ? "_more" : "");
+  entry_.entry().name = updates() ? std::string(updatingEntry) : function_.getName().str() + (adds_ ? "_more" : "");
   program_.entries.push_back(std::make_unique<schema::EntryT>(std::move(entry_.entry())));
   return success();
 }
@@ -448,12 +499,13 @@ void layOutParameters(schema::ProgramT &program, const std::set<std::string> &wo
     return offset;
   };
   schema::DType stateForm = program.optimizer ? program.optimizer->state : schema::DType::F32;
+  bool hasBlock = !updatesInBackward(program);
   program.parameter_bytes = program.gradient_bytes = program.state_bytes = program.working_bytes = 0;
   for (auto &parameter : program.parameters) {
     int64_t elements = elementsOf(*parameter);
     parameter->row_pitch = parameter->shape.empty() ? 1 : parameter->shape.back();
     parameter->offset = advance(program.parameter_bytes, elements * byteSize(parameter->dtype));
-    parameter->gradient_offset = parameter->trained ? advance(program.gradient_bytes, elements * 4) : -1;
+    parameter->gradient_offset = hasBlock && parameter->trained ? advance(program.gradient_bytes, elements * 4) : -1;
     parameter->state_offset = parameter->trained ? advance(program.state_bytes, *momentBytes(stateForm, elements)) : -1;
     bool copied = workingCopies.contains(parameter->name);
     parameter->working_offset = copied ? advance(program.working_bytes, elements * 2) : -1;

@@ -14,7 +14,8 @@ int64_t deviceBytes(const schema::ProgramT &program) {
 StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches, const TargetRates &rates) {
   StepEstimate step;
   for (const auto &entry : program.entries) {
-    int64_t times = entry->name == "accumulate" ? 1 : entry->name == "accumulate_more" ? microBatches - 1 : 0;
+    bool once = entry->name == "accumulate" || entry->name == updatingEntry;
+    int64_t times = once ? 1 : entry->name == "accumulate_more" ? microBatches - 1 : 0;
     std::vector<double> passes = mostPasses(*entry);
     for (size_t i = 0; i < passes.size(); ++i) {
       const auto &instruction = entry->instructions[i];
@@ -25,7 +26,8 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
     }
     step.flops += times * mostFlops(*entry);
   }
-  // AdamW reads gradients, moments and weights, and writes moments and weights.
+  if (updatesInBackward(program))
+    return step; // updates are instructions
   // The optimizer: the norm reads gradients; AdamW reads them, reads and writes weights and both moments, writes
   // copies.
   int64_t optimizer = 4 * program.gradient_bytes + 4 * program.state_bytes + program.working_bytes;

@@ -93,6 +93,21 @@ std::vector<std::vector<BufferUse>> bufferUses(const schema::Program &program) {
   return uses;
 }
 
+namespace {
+
+/// Gradients in the arena by which the parameter is updated.
+void addUpdates(const schema::Program &program, const schema::Parameter &parameter, std::vector<uint32_t> &out) {
+  for (unsigned e = 0; program.entries() && e < program.entries()->size(); ++e) {
+    const auto *instructions = program.entries()->Get(e)->instructions();
+    for (unsigned i = 0; instructions && i < instructions->size(); ++i)
+      if (const schema::Update *update = instructions->Get(i)->operation_as_Update();
+          update && program.parameters()->Get(update->parameter()) == &parameter)
+        out.push_back(update->gradient()->buffer());
+  }
+}
+
+} // namespace
+
 std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Parameter &parameter) {
   std::vector<uint32_t> out;
   for (uint32_t i = 0; program.buffers() && i < program.buffers()->size(); ++i) {
@@ -102,6 +117,7 @@ std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Pa
         (buffer.storage() == schema::Storage::Working && buffer.offset() == parameter.working_offset()))
       out.push_back(i);
   }
+  addUpdates(program, parameter, out);
   return out;
 }
 
@@ -152,6 +168,8 @@ std::vector<Family> sorted(const std::map<std::string, Family> &families) {
 Fate fateOf(const schema::Program &program, const std::vector<BufferUse> &uses) {
   bool written = false, kept = false;
   for (const BufferUse &use : uses) {
+    if (instructionOf(program, use).operation_type() == schema::Operation::Update)
+      return Fate::Temporary; // a gradient, though a head's is begun by the loop that is part of the forward pass, too
     schema::Phase phase = instructionOf(program, use).phase();
     bool writes = use.access != schema::Access::Read;
     if (writes && phase == schema::Phase::Recompute)

@@ -53,7 +53,8 @@ struct Retention {
 };
 Retention retention(const schema::Program &program, int entry);
 
-/// Buffers that lie in the parameter's weights, gradient, or both.
+/// Buffers that lie in the parameter's weights, in their working copy or in the gradient block; and gradients in the
+/// arena that it is updated by.
 std::vector<uint32_t> buffersOf(const schema::Program &program, const schema::Parameter &parameter);
 
 } // namespace graft::report

@@ -82,6 +82,7 @@ std::string Session::State::nonFiniteBuffer(const Blocks &blocks, uint32_t index
 
 Result<std::optional<std::string>> Session::findNonFinite(std::string_view name, const Inputs &inputs) {
   State &state = *state_;
+  GRAFT_RETURN_IF_ERROR(state.checkWhole());
   GRAFT_ASSIGN_OR_RETURN(int index, state.findEntry(name));
   const schema::Entry &entry = *state.root().entries()->Get(static_cast<unsigned>(index));
   GRAFT_RETURN_IF_ERROR(state.checkRun(index, inputs, {}));

@@ -1,4 +1,5 @@
-// `apply`: global norm, clip, AdamW over all trained parameters, in two passes over memory.
+// AdamW over trained parameters: all of them when the gradients are complete (`apply`: global norm, clip, two passes
+// over memory), or each in the backward pass, when its own gradient is (`begin`, `update` for each, `finish`).
 #pragma once
 
 #include "kernels/adamw/adamw.h"
@@ -32,6 +33,16 @@ public:
   /// 1e-6)). Failed if the norm is not finite; nothing is changed then.
   Result<ApplyReport> apply(WorkerPool &pool, double learningRate, int64_t step);
 
+  /// Begins a step whose parameters are updated one by one.
+  void begin(double learningRate, int64_t step);
+  /// One parameter by a gradient of its layout, which is read once. Runs on worker 0 within drive. Failed if the
+  /// gradient is not finite: the blocks of squaredNormBlock elements that are not were left as they were.
+  Status update(WorkerPool &pool, unsigned parameter, const float *gradient);
+  /// Parameters that differ from what they were at begin().
+  int updated() const { return updated_; }
+  /// When every parameter was updated.
+  ApplyReport finish() const { return {gradientNorm(), 1}; }
+
   /// Where the moments of a trained parameter lie, and how.
   kernels::Moments moments(unsigned parameter) const;
 
@@ -41,13 +52,21 @@ private:
     unsigned parameter;
     int64_t first, count;
   };
-  kernels::AdamWArrays arrays(const Segment &segment) const;
-  double gradientNorm(WorkerPool &pool);
+  kernels::AdamWArrays arrays(const Segment &segment, const float *gradient) const;
+  const float *gradientOf(const Segment &segment) const;
+  void setNumbers(double learningRate, int64_t step, double clipFactor);
+  /// By its part of the gradient and the numbers that were set.
+  void updateSegment(const Segment &segment, const float *gradient);
+  double gradientNorm() const;
 
   const schema::Program &program_;
   State state_;
   std::vector<Segment> segments_;
-  std::vector<double> sums_; // by segment
+  std::vector<size_t> firstSegment_;           // by parameter, and one past the last
+  std::vector<double> sums_;                   // of squares of gradients, by segment
+  std::vector<kernels::AdamWNumbers> numbers_; // by parameter, of the step
+  int64_t step_ = 0;
+  int updated_ = 0;
 };
 
 } // namespace graft

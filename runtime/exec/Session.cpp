@@ -41,14 +41,18 @@ std::vector<ParameterInfo> describeParameters(const schema::Program &program) {
   return infos;
 }
 
-bool usesGradients(const schema::Program &program, const schema::Entry &entry) {
-  bool uses = false;
-  for (unsigned i = 0; entry.instructions() && i < entry.instructions()->size(); ++i)
-    visitBuffers(*entry.instructions()->Get(i), [&](uint32_t buffer, schema::Access) {
+/// Does the entry need gradients, or update parameters?
+bool trains(const schema::Program &program, const schema::Entry &entry) {
+  bool trains = false;
+  for (unsigned i = 0; entry.instructions() && i < entry.instructions()->size(); ++i) {
+    const schema::Instruction &instruction = *entry.instructions()->Get(i);
+    trains |= instruction.operation_type() == schema::Operation::Update;
+    visitBuffers(instruction, [&](uint32_t buffer, schema::Access) {
       schema::Storage storage = program.buffers()->Get(buffer)->storage();
-      uses |= storage == schema::Storage::Gradient || storage == schema::Storage::Lent;
+      trains |= storage == schema::Storage::Gradient || storage == schema::Storage::Lent;
     });
-  return uses;
+  }
+  return trains;
 }
 
 } // namespace
@@ -117,7 +121,7 @@ Status Session::State::startWorkers() {
       library->useOneThread();
   });
   planner.emplace(library, threads);
-  workers.emplace(Workers{*pool, {}, {}, {}, {}});
+  workers.emplace(Workers{*pool, {}, {}, {}, {}, false});
   for (int i = 0; i < threads; ++i)
     workers->gemm.push_back(planner->makeWorkspace());
   return Status::ok();
@@ -138,7 +142,7 @@ void Session::State::touchPages() {
 Status Session::State::prepareEntry(unsigned index, const StepMaker &maker) {
   const schema::Entry &entry = *root().entries()->Get(index);
   PreparedEntry &prepared = entries[index];
-  prepared.available = options.training || !usesGradients(root(), entry);
+  prepared.available = options.training || !trains(root(), entry);
   const schema::RowLoop *loop = nullptr;
   unsigned loopEnd = 0;
   for (unsigned i = 0; prepared.available && entry.instructions() && i < entry.instructions()->size(); ++i) {
@@ -149,7 +153,7 @@ Status Session::State::prepareEntry(unsigned index, const StepMaker &maker) {
       prepared.steps.push_back({nullptr, maker.makeLoop(*loop)});
       continue;
     }
-    auto step = maker.make(instruction, i < loopEnd ? loop : nullptr, entry.parts());
+    auto step = maker.make(entry, instruction, i < loopEnd ? loop : nullptr);
     if (!step.isOk())
       return step.takeStatus().at("entry '" + escaped(entry.name()->string_view()) + "': instruction " +
                                   std::to_string(i));
@@ -184,7 +188,10 @@ Blocks Session::State::blocks() {
 }
 
 Status Session::State::prepare() {
-  StepMaker maker{root(), blocks(), object ? &*object : nullptr, *planner};
+  if (root().optimizer() && options.training && root().parameters())
+    optimizer.emplace(root(), Optimizer::State{parameterBlock.data(), gradientBlock.data(), meanBlock.data(),
+                                               squareBlock.data(), workingBlock.data()});
+  StepMaker maker{root(), blocks(), object ? &*object : nullptr, *planner, optimizer ? &*optimizer : nullptr};
   entries.resize(root().entries()->size());
   Status status;
   pool->drive([&] { // products are prepared under the workers' OpenMP setting
@@ -194,11 +201,7 @@ Status Session::State::prepare() {
     if (status.isOk())
       status = prepareScratch();
   });
-  GRAFT_RETURN_IF_ERROR(std::move(status));
-  if (root().optimizer() && options.training && root().parameters())
-    optimizer.emplace(root(), Optimizer::State{parameterBlock.data(), gradientBlock.data(), meanBlock.data(),
-                                               squareBlock.data(), workingBlock.data()});
-  return Status::ok();
+  return status;
 }
 
 Result<std::unique_ptr<Session>> Session::open(Program program, Options options) {
@@ -283,6 +286,9 @@ Result<unsigned> Session::State::findArray(Block block, std::string_view name, s
   if (block != Block::Parameter && !(options.training && info.trained))
     return Status::error(Code::Usage, "parameter '" + escaped(name) +
                                           "' is not trained in this session: it has no gradient and no moments");
+  if (block == Block::Gradient && updatesInBackward(root()))
+    return Status::error(Code::Usage, "the gradient of '" + escaped(name) +
+                                          "' is gone: parameters are updated in the backward pass");
   return static_cast<unsigned>(index);
 }
 
@@ -370,6 +376,7 @@ Status Session::write(Block block, std::string_view name, std::span<const float>
 }
 
 Status Session::read(Block block, std::string_view name, std::span<float> values) const {
+  GRAFT_RETURN_IF_ERROR(state_->checkWhole());
   GRAFT_ASSIGN_OR_RETURN(unsigned index, state_->findArray(block, name, values.size()));
   std::vector<float> unpacked;
   const float *memory = state_->floatsOf(block, index, unpacked);

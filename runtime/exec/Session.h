@@ -6,13 +6,18 @@
 //   session->run("accumulate_more", inputs, outputs);            // the others: add to them
 //   session->apply(learningRate, step);                          // norm, clip, AdamW
 //
+// or, for a program whose optimizer works in the backward pass, session->step(inputs, outputs, use, learningRate,
+// step).
+//
 // Memory is allocated when the session opens and never again: parameter block, gradient block and two moment blocks
-// (only when training), and one arena, each of exactly the size that the program states.
+// (only when training), working copies, and one arena, each of exactly the size that the program states.
 //
 // Threads: computation runs on the session's own pinned threads. Any thread may call, one call at a time per session:
 // calls from several threads must be serialized by the caller. Several sessions may run at once and compete for CPUs.
 //
 // After an error: weights and optimizer state are as before the call; the gradients of a failed accumulate are garbage.
+// Only a step() may fail when it has updated some parameters already: then isBetweenSteps(), and the session neither
+// runs anything nor gives its arrays away.
 #pragma once
 
 #include "runtime/base/Status.h"
@@ -73,7 +78,7 @@ class Session {
 public:
   struct Options {
     int threads = 0;      ///< 0: GRAFT_THREADS, else what affinity and cgroup grant
-    bool training = true; ///< false: no gradients and optimizer state; only entries that write no gradient can run
+    bool training = true; ///< false: no gradients and optimizer state; only entries that do not train can run
     bool profiling = false;
   };
 
@@ -107,7 +112,7 @@ public:
   /// Runs an entry once. Inputs are converted (Convert.h) and must have the exact shape; absent optional ones are
   /// zeros. Outputs that are not asked for are not copied; those asked for must have the program's dtype and shape. All
   /// faults of the arguments are reported at once. Failed if an output named "loss" is not finite, or a step failed.
-  /// What `use` says is not in use may be left out.
+  /// What `use` says is not in use may be left out. Usage error for an entry that updates parameters.
   Status run(std::string_view entry, const Inputs &inputs, const Outputs &outputs, Use use);
   Status run(std::string_view entry, const Inputs &inputs, const Outputs &outputs) {
     return run(entry, inputs, outputs, Use());
@@ -115,12 +120,18 @@ public:
 
   /// Where a value that is no number (NaN) or infinite (+) appears first when the entry runs: in weights, in an input,
   /// or in what an instruction makes of finite ones. Absent: nowhere; minus infinity counts as finite, as the logarithm
-  /// of nothing. Slow. Outputs are not copied; gradients and arena are those of this run afterwards. Errors as of
-  /// run().
+  /// of nothing. Slow. Outputs are not copied; gradients and arena are those of this run afterwards; parameters are not
+  /// updated. Errors as of run().
   Result<std::optional<std::string>> findNonFinite(std::string_view entry, const Inputs &inputs);
 
-  /// Optimizer.h. `step` counts from 1. Usage error without an optimizer.
+  /// Optimizer.h. `step` counts from 1. Usage error without an optimizer, or with one in the backward pass.
   Result<ApplyReport> apply(double learningRate, int64_t step);
+
+  /// Runs the entry that updates every parameter in its backward pass, as run() does. Failed if the loss is not finite,
+  /// before anything is updated, or if a gradient is not. Usage error if the program's optimizer is apply()'s.
+  Result<ApplyReport> step(const Inputs &inputs, const Outputs &outputs, Use use, double learningRate, int64_t step);
+  /// True if a step failed when some parameters were updated and others were not. It stays so.
+  bool isBetweenSteps() const;
 
   void setProfiling(bool on); ///< resets the timings
   /// In program order: entries, then "apply"; only what ran.

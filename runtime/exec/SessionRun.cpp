@@ -1,5 +1,6 @@
 #include "runtime/exec/SessionState.h"
 
+#include "runtime/program/Instructions.h"
 #include "runtime/program/Layout.h"
 
 #include <algorithm>
@@ -40,7 +41,7 @@ Status Session::State::checkRun(int index, const Inputs &inputs, const Outputs &
   const schema::Entry &entry = *root().entries()->Get(static_cast<unsigned>(index));
   Status status;
   if (!entries[static_cast<size_t>(index)].available)
-    status.merge(Status::error(Code::Usage, "writes gradients, which this session does not have"));
+    status.merge(Status::error(Code::Usage, "trains, and this session was opened without training"));
   std::string unbound;
   for (size_t i = 0; i < parameters.size(); ++i)
     if (!bound[i])
@@ -157,26 +158,79 @@ Status Session::State::runSteps(int index, Use use, const std::function<Status(s
   return status;
 }
 
-Status Session::run(std::string_view name, const Inputs &inputs, const Outputs &outputs, Use use) {
-  GRAFT_ASSIGN_OR_RETURN(int index, state_->findEntry(name));
-  const schema::Entry &entry = *state_->root().entries()->Get(static_cast<unsigned>(index));
+Status Session::State::runEntry(std::string_view name, const Inputs &inputs, const Outputs &outputs, Use use) {
+  GRAFT_ASSIGN_OR_RETURN(int index, findEntry(name));
+  const schema::Entry &entry = *root().entries()->Get(static_cast<unsigned>(index));
   std::string place = "entry '" + escaped(name) + "'";
-  Status status = state_->checkRun(index, inputs, outputs);
+  Status status = checkRun(index, inputs, outputs);
   if (status.isOk())
-    status = state_->loadInputs(entry, inputs);
+    status = loadInputs(entry, inputs);
   if (status.isOk())
-    status = state_->runSteps(index, use);
+    status = runSteps(index, use);
   if (status.isOk())
-    status = state_->storeOutputs(entry, outputs);
+    status = storeOutputs(entry, outputs);
   return std::move(status).at(place);
 }
 
-Result<ApplyReport> Session::apply(double learningRate, int64_t step) {
-  if (!state_->optimizer)
-    return Status::error(Code::Usage, state_->options.training ? "the program has no optimizer"
-                                                               : "this session was opened without training");
+Status Session::run(std::string_view name, const Inputs &inputs, const Outputs &outputs, Use use) {
+  GRAFT_RETURN_IF_ERROR(state_->checkWhole());
+  if (updatesInBackward(state_->root()) && name == updatingEntry)
+    return Status::error(Code::Usage, "updates parameters: Session::step() runs it, with a learning rate",
+                         "entry '" + std::string(updatingEntry) + "'");
+  return state_->runEntry(name, inputs, outputs, use);
+}
+
+// --- The optimizer
+// ----------------------------------------------------------------------------------------------------
+
+Status Session::State::checkWhole() const {
+  if (failedStep == 0)
+    return Status::ok();
+  auto isTrained = [](const ParameterInfo &parameter) { return parameter.trained; };
+  return Status::error(Code::Failed,
+                       "weights and moments are between steps " + std::to_string(failedStep - 1) + " and " +
+                           std::to_string(failedStep) + ": " + std::to_string(optimizer->updated()) + " of " +
+                           std::to_string(std::ranges::count_if(parameters, isTrained)) +
+                           " parameters were updated before it failed",
+                       program.name(), "go on from a checkpoint, in another session");
+}
+
+/// Whether a step can be taken, by instructions or by apply().
+Status Session::State::checkStep(bool inBackward, double learningRate, int64_t step) const {
+  GRAFT_RETURN_IF_ERROR(checkWhole());
+  if (!optimizer)
+    return Status::error(Code::Usage, options.training ? "the program has no optimizer"
+                                                       : "this session was opened without training");
+  if (inBackward != updatesInBackward(root()))
+    return Status::error(Code::Usage, inBackward ? "parameters are updated by apply(), when gradients are complete"
+                                                 : "parameters are updated by step(), in the backward pass");
   if (!std::isfinite(learningRate) || learningRate < 0 || step < 1)
-    return Status::error(Code::Usage, "apply needs a learning rate of 0 or more and a step of 1 or more");
+    return Status::error(Code::Usage, "the optimizer needs a learning rate of 0 or more and a step of 1 or more");
+  return Status::ok();
+}
+
+Result<ApplyReport> Session::step(const Inputs &inputs, const Outputs &outputs, Use use, double learningRate,
+                                  int64_t step) {
+  GRAFT_RETURN_IF_ERROR(state_->checkStep(true, learningRate, step));
+  state_->optimizer->begin(learningRate, step);
+  state_->workers->updates = true;
+  Status status = state_->runEntry(updatingEntry, inputs, outputs, use);
+  state_->workers->updates = false;
+  if (status.isOk())
+    return state_->optimizer->finish();
+  if (state_->optimizer->updated() > 0) {
+    state_->failedStep = step;
+    status.merge(state_->checkWhole());
+  }
+  return status;
+}
+
+bool Session::isBetweenSteps() const {
+  return state_->failedStep != 0;
+}
+
+Result<ApplyReport> Session::apply(double learningRate, int64_t step) {
+  GRAFT_RETURN_IF_ERROR(state_->checkStep(false, learningRate, step));
   Result<ApplyReport> report = ApplyReport();
   Clock::time_point start = Clock::now();
   state_->pool->drive([&] { report = state_->optimizer->apply(*state_->pool, learningRate, step); });

@@ -33,7 +33,7 @@ struct TimedStep {
 
 /// An entry made ready to run.
 struct PreparedEntry {
-  bool available = true; ///< false: writes gradients in a session without
+  bool available = true; ///< false: trains, in a session that was opened without
   std::vector<TimedStep> steps;
 };
 struct Session::State {
@@ -50,6 +50,7 @@ struct Session::State {
   std::optional<kernels::GemmPlanner> planner;
   std::vector<PreparedEntry> entries;
   std::optional<Optimizer> optimizer;
+  int64_t failedStep = 0; ///< that has updated some parameters, and not the others; 0: none
   int64_t applyCalls = 0;
   Clock::duration applyTime{};
   // Last: its threads are joined before anything they use goes away.
@@ -77,6 +78,10 @@ struct Session::State {
   float *floatsOf(Block block, unsigned parameter, std::vector<float> &unpacked);
   template <typename F> void forEachRow(unsigned parameter, F f) const;
 
+  /// Failed if weights are between two steps.
+  Status checkWhole() const;
+  Status checkStep(bool inBackward, double learningRate, int64_t step) const;
+  Status runEntry(std::string_view name, const Inputs &inputs, const Outputs &outputs, Use use);
   Result<int> findEntry(std::string_view name) const;
   Status checkRun(int entry, const Inputs &inputs, const Outputs &outputs) const;
   Status loadInputs(const schema::Entry &entry, const Inputs &inputs);

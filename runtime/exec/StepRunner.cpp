@@ -148,6 +148,7 @@ Result<StepSettings> StepSettings::read(const Program &program) {
   settings.oldPolicy = policy == "initial"   ? OldPolicy::Initial
                        : policy == "current" ? OldPolicy::Current
                                              : OldPolicy::Batch;
+  settings.updatesInBackward = graft::updatesInBackward(program.root());
   settings.skipNonfinite = values["optimizer.on_nonfinite"] == "skip";
   settings.objective = values["objective.name"];
   for (const auto &[key, value] : values)
@@ -202,7 +203,7 @@ std::vector<std::string> StepRunner::arraysOf(std::string_view entry) const {
 BatchOptions StepRunner::batchOptions() const {
   BatchOptions options;
   std::set<std::string> used;
-  for (std::string_view entry : {"logprobs", "accumulate", "advantages"})
+  for (std::string_view entry : {std::string_view("logprobs"), trainingEntry(), std::string_view("advantages")})
     if (auto bindings = session_.inputs(entry); bindings.isOk())
       for (const BindingInfo &binding : *bindings)
         if (!isMade(binding.name)) {
@@ -234,7 +235,7 @@ Result<std::vector<float>> StepRunner::advantages(const Batch &batch, std::vecto
 }
 
 Status StepRunner::completeAdvantages(Batch &batch) {
-  if (!reads("accumulate", "advantages") || batch.find("advantages"))
+  if (!reads(trainingEntry(), "advantages") || batch.find("advantages"))
     return Status::ok();
   if (!computesAdvantages())
     return Status::error(
@@ -253,7 +254,7 @@ Status StepRunner::completeAdvantages(Batch &batch) {
 }
 
 bool StepRunner::needsOldLogprobs(const Batch &batch) const {
-  return settings_.oldPolicy == OldPolicy::Initial && reads("accumulate", "old_logprobs") &&
+  return settings_.oldPolicy == OldPolicy::Initial && reads(trainingEntry(), "old_logprobs") &&
          !batch.find("old_logprobs");
 }
 
@@ -317,6 +318,16 @@ Status StepRunner::cut(const Batch &batch, Runs &runs) const {
   return Status::ok();
 }
 
+/// Gradients that nobody holds are not added to, and some losses are no sums over sequences.
+Status StepRunner::tooManyRows(int64_t rows) const {
+  std::string why = settings_.updatesInBackward ? "parameters are updated in the backward pass of one"
+                                                : "this objective needs them all in one";
+  return Status::error(Code::Range,
+                       "the step's sequences need " + std::to_string(rows) + " packed rows of " +
+                           std::to_string(settings_.packed) + " tokens, but " + why,
+                       "", "compile with a larger batch.packed");
+}
+
 Result<std::unique_ptr<StepRunner::Runs>> StepRunner::runsOf(std::string_view entry, const Batch &batch) const {
   if (batch.sequences != settings_.sequences)
     return wrongRows(batch.sequences, settings_.sequences);
@@ -324,12 +335,9 @@ Result<std::unique_ptr<StepRunner::Runs>> StepRunner::runsOf(std::string_view en
   GRAFT_ASSIGN_OR_RETURN(runs->bindings, session_.inputs(entry));
   runs->denominators = denominatorsOf(batch);
   GRAFT_RETURN_IF_ERROR(cut(batch, *runs));
-  std::string_view more = entry == "accumulate" ? "accumulate_more" : entry; // from the second run on
+  std::string_view more = entry == trainingEntry() ? "accumulate_more" : entry; // from the second run on
   if (runs->list.size() > 1 && !session_.inputs(more).isOk())
-    return Status::error(Code::Range,
-                         "the step's sequences need " + std::to_string(runs->list.size()) + " packed rows of " +
-                             std::to_string(settings_.packed) + " tokens, but this objective needs them all in one",
-                         "", "compile with a larger batch.packed");
+    return tooManyRows(static_cast<int64_t>(runs->list.size()));
   for (const auto &run : runs->list) {
     run->entry = run == runs->list.front() ? entry : more;
     run->inputs.emplace(runs->bindings, run->own ? *run->own : batch, runs->denominators);
@@ -377,9 +385,10 @@ Result<std::vector<float>> StepRunner::logprobs(const Batch &batch) {
   return values;
 }
 
-Result<StepResult> StepRunner::accumulate(const Batch &batch) {
-  GRAFT_ASSIGN_OR_RETURN(auto runs, runsOf("accumulate", batch));
-  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> results, session_.outputs("accumulate"));
+Result<StepResult> StepRunner::train(const Batch &batch,
+                                     const std::function<Status(const Run &, const Outputs &)> &call) {
+  GRAFT_ASSIGN_OR_RETURN(auto runs, runsOf(trainingEntry(), batch));
+  GRAFT_ASSIGN_OR_RETURN(std::vector<BindingInfo> results, session_.outputs(trainingEntry()));
   StepResult step;
   step.extent = runs->extent;
   step.denominators = runs->denominators;
@@ -393,7 +402,7 @@ Result<StepResult> StepRunner::accumulate(const Batch &batch) {
       outputs[results[i].name] = results[i].name == "logprobs"
                                      ? target.array(run->row, run->rows, run->own.has_value())
                                      : MutableArray{&scalars[i], schema::DType::F32, results[i].shape};
-    GRAFT_RETURN_IF_ERROR(session_.run(run->entry, run->inputs->get(), outputs, run->use));
+    GRAFT_RETURN_IF_ERROR(call(*run, outputs));
     target.take(run->holds);
     for (size_t i = 0, metric = 0; i < results.size(); ++i) {
       if (results[i].name == "loss")
@@ -411,8 +420,33 @@ Result<StepResult> StepRunner::accumulate(const Batch &batch) {
   return step;
 }
 
+Result<StepResult> StepRunner::accumulate(const Batch &batch) {
+  if (settings_.updatesInBackward)
+    return Status::error(Code::Usage, "the program keeps no gradients: parameters are updated in the backward pass",
+                         session_.program().name(), "run a whole step, or compile with optimizer.in_backward = false");
+  return train(batch, [&](const Run &run, const Outputs &outputs) {
+    return session_.run(run.entry, run.inputs->get(), outputs, run.use);
+  });
+}
+
+Result<StepResult> StepRunner::step(const Batch &batch, double learningRate, int64_t number) {
+  if (!settings_.updatesInBackward) {
+    GRAFT_ASSIGN_OR_RETURN(StepResult result, accumulate(batch));
+    GRAFT_ASSIGN_OR_RETURN(result.update, session_.apply(learningRate, number));
+    return result;
+  }
+  ApplyReport update;
+  auto call = [&](const Run &run, const Outputs &outputs) -> Status {
+    GRAFT_ASSIGN_OR_RETURN(update, session_.step(run.inputs->get(), outputs, run.use, learningRate, number));
+    return Status::ok();
+  };
+  GRAFT_ASSIGN_OR_RETURN(StepResult result, train(batch, call));
+  result.update = update;
+  return result;
+}
+
 Result<std::string> StepRunner::whereNotFinite(const Batch &batch) {
-  GRAFT_ASSIGN_OR_RETURN(auto runs, runsOf("accumulate", batch));
+  GRAFT_ASSIGN_OR_RETURN(auto runs, runsOf(trainingEntry(), batch));
   for (const auto &run : runs->list) {
     GRAFT_ASSIGN_OR_RETURN(auto found, session_.findNonFinite(run->entry, run->inputs->get()));
     if (found)

@@ -1,4 +1,4 @@
-// One training step on a session: from a batch to loss, metrics, log-probs and gradients.
+// One training step on a session: from a batch to loss, metrics, log-probs, gradients or new weights.
 //
 // A program's entries see a micro-batch; a step is what the recipe calls one. This class fills in what a batch may
 // leave open (advantages from rewards, old log-probs of the current weights, denominators over the whole step), splits
@@ -8,7 +8,9 @@
 
 #include "runtime/exec/Session.h"
 #include "runtime/io/Batch.h"
+#include "runtime/program/Instructions.h"
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,7 +29,8 @@ struct StepSettings {
   bool sharePrompts = false; ///< packed: a prompt is computed once for all sequences that begin with it
   int64_t padId = 0, vocabulary = 0;
   OldPolicy oldPolicy = OldPolicy::Batch;
-  bool skipNonfinite = false; ///< a step whose loss or gradients are not finite is skipped, not the end
+  bool updatesInBackward = false; ///< the entry `step` trains, not `accumulate` and apply()
+  bool skipNonfinite = false;     ///< a step whose loss or gradients are not finite is skipped, not the end
   std::string objective;
   std::map<std::string, std::string> combine; ///< metric -> exact, sum, max, min, whole
 
@@ -56,6 +59,7 @@ struct StepResult {
   std::vector<float> logprobs;                         ///< [B,S]
   Denominators denominators;
   Extent extent;
+  ApplyReport update; ///< of step()
 };
 
 class StepRunner {
@@ -65,6 +69,8 @@ public:
   const StepSettings &settings() const { return settings_; }
   /// Arrays of the batch that the entry reads and cannot do without; none if there is no such entry.
   std::vector<std::string> arraysOf(std::string_view entry) const;
+  /// The entry that computes loss and gradients.
+  std::string_view trainingEntry() const { return settings_.updatesInBackward ? updatingEntry : "accumulate"; }
   /// True if the program can compute advantages from rewards.
   bool computesAdvantages() const { return session_.inputs("advantages").isOk(); }
   /// True if the entry exists and reads this array.
@@ -72,15 +78,18 @@ public:
   /// Arrays that a step can use: those of all entries, and what advantages are computed from.
   BatchOptions batchOptions() const;
 
-  /// Adds `advantages` [B,S] if accumulate reads them and the batch has none. Graph fault if they cannot be computed.
+  /// Adds `advantages` [B,S] if the loss reads them and the batch has none. Graph fault if they cannot be computed.
   Status completeAdvantages(Batch &batch);
-  /// True if accumulate reads `old_logprobs`, the batch has none, and they are those of the initial weights.
+  /// True if the loss reads `old_logprobs`, the batch has none, and they are those of the initial weights.
   bool needsOldLogprobs(const Batch &batch) const;
   /// [B,S] under the present weights.
   Result<std::vector<float>> logprobs(const Batch &batch);
-  /// Sets gradients. The batch must be complete: Graph fault for each array that is missing.
+  /// Sets gradients. The batch must be complete: Graph fault for each array that is missing. Usage error if parameters
+  /// are updated in the backward pass.
   Result<StepResult> accumulate(const Batch &batch);
-  /// Where accumulate makes of the batch what is not finite (Session::findNonFinite); empty: nowhere. Slow.
+  /// accumulate() and Session::apply(), or both in one by Session::step(). `number` counts from 1.
+  Result<StepResult> step(const Batch &batch, double learningRate, int64_t number);
+  /// Where a step makes of the batch what is not finite (Session::findNonFinite); empty: nowhere. Slow.
   Result<std::string> whereNotFinite(const Batch &batch);
 
 private:
@@ -89,6 +98,9 @@ private:
   /// The runs of an entry that a batch takes, with their inputs. The batch outlives them.
   Result<std::unique_ptr<Runs>> runsOf(std::string_view entry, const Batch &batch) const;
   Status cut(const Batch &batch, Runs &runs) const;
+  Status tooManyRows(int64_t rows) const;
+  /// The runs of the training entry, each by `call`, and what they give together.
+  Result<StepResult> train(const Batch &batch, const std::function<Status(const Run &, const Outputs &)> &call);
   Result<std::vector<float>> advantages(const Batch &batch, std::vector<int64_t> &shape);
 
   Session &session_;

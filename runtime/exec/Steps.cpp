@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 
 namespace graft {
@@ -202,11 +203,32 @@ private:
   bool small_;
 };
 
+/// The optimizer's step of a parameter, if the loss is finite.
+class UpdateStep final : public Step {
+public:
+  UpdateStep(Optimizer &optimizer, unsigned parameter, const float *gradient, const float *loss)
+      : optimizer_(optimizer), parameter_(parameter), gradient_(gradient), loss_(loss) {}
+  Status run(Workers &workers) const override {
+    if (!workers.updates)
+      return Status::ok();
+    if (!std::isfinite(*loss_))
+      return Status::error(Code::Failed, "the loss is not finite");
+    return optimizer_.update(workers.pool, parameter_, gradient_);
+  }
+
+private:
+  Optimizer &optimizer_;
+  unsigned parameter_;
+  const float *gradient_, *loss_;
+};
+
 /// Makes the step of each kind of instruction.
 class Maker {
 public:
-  Maker(const StepMaker &maker, const schema::Instruction &instruction, const schema::RowLoop *loop, int64_t parts)
-      : maker_(maker), chunkSize_(instruction.chunk_size()), parts_(loop ? loop->parts() : parts), inLoop_(loop),
+  Maker(const StepMaker &maker, const schema::Entry &entry, const schema::Instruction &instruction,
+        const schema::RowLoop *loop)
+      : maker_(maker), entry_(entry), chunkSize_(instruction.chunk_size()),
+        parts_(loop ? loop->parts() : entry.parts()), inLoop_(loop),
         backward_(instruction.phase() == schema::Phase::Backward) {}
 
   Result<std::unique_ptr<Step>> kernel(const schema::KernelCall &call) const {
@@ -279,6 +301,15 @@ public:
                                           addresses(call.operands()), bytes < serialBytes));
   }
 
+  Result<std::unique_ptr<Step>> update(const schema::Update &update) const {
+    const float *loss = nullptr; // there is one: verified
+    for (const schema::Binding *output : *entry_.outputs())
+      if (output->name()->string_view() == "loss")
+        loss = reinterpret_cast<const float *>(maker_.address(output->buffer(), 0));
+    return own(std::make_unique<UpdateStep>(*maker_.optimizer, update.parameter(),
+                                            reinterpret_cast<const float *>(address(*update.gradient())), loss));
+  }
+
 private:
   /// Plans for 1, 2, ... parts of a chunk, or the only one.
   std::vector<kernels::Gemm> plansOf(const kernels::GemmShape &whole) const {
@@ -307,6 +338,7 @@ private:
   }
 
   const StepMaker &maker_;
+  const schema::Entry &entry_;
   schema::ChunkSize chunkSize_;
   int64_t parts_;
   bool inLoop_, backward_;
@@ -349,9 +381,9 @@ LoopStep StepMaker::makeLoop(const schema::RowLoop &loop) const {
   return {address(*loop.mask()), reinterpret_cast<int64_t *>(address(*loop.indices())), loop};
 }
 
-Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruction, const schema::RowLoop *loop,
-                                              int64_t parts) const {
-  Maker maker(*this, instruction, loop, parts);
+Result<std::unique_ptr<Step>> StepMaker::make(const schema::Entry &entry, const schema::Instruction &instruction,
+                                              const schema::RowLoop *loop) const {
+  Maker maker(*this, entry, instruction, loop);
   switch (instruction.operation_type()) {
   case schema::Operation::KernelCall:
     return maker.kernel(*instruction.operation_as_KernelCall());
@@ -365,6 +397,8 @@ Result<std::unique_ptr<Step>> StepMaker::make(const schema::Instruction &instruc
     return maker.host(*instruction.operation_as_HostCall());
   case schema::Operation::MoveRows:
     return maker.moveRows(*instruction.operation_as_MoveRows());
+  case schema::Operation::Update:
+    return maker.update(*instruction.operation_as_Update());
   default:
     return Status::error(Code::Internal, "instruction of unknown kind passed the verifier");
   }

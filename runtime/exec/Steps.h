@@ -8,6 +8,7 @@
 #include "runtime/device/cpu/Memory.h"
 #include "runtime/device/cpu/WorkerPool.h"
 #include "runtime/exec/KernelObject.h"
+#include "runtime/exec/Optimizer.h"
 #include "runtime/program/Program.h"
 
 #include <cstdint>
@@ -39,7 +40,8 @@ struct Workers {
   std::vector<kernels::GemmWorkspace> gemm; ///< one per worker
   std::vector<HostBlock> scratch;           ///< one per worker, as large as any step's scratchBytes
   Pass pass;
-  Pass whole; ///< what holds outside of loops
+  Pass whole;           ///< what holds outside of loops
+  bool updates = false; ///< do updates take place? Optimizer::begin() was called then
 };
 
 class Step {
@@ -78,11 +80,12 @@ struct StepMaker {
   Blocks blocks;
   const KernelObject *object; ///< nullptr only if the program has no kernels
   kernels::GemmPlanner &planner;
+  Optimizer *optimizer; ///< nullptr only if nothing is updated
 
-  /// Verify error if the object code lacks a kernel. `loop`: the RowLoop around the instruction, or nullptr.
-  /// `parts`: those of the entry.
-  Result<std::unique_ptr<Step>> make(const schema::Instruction &instruction, const schema::RowLoop *loop,
-                                     int64_t parts) const;
+  /// The step of an instruction of the entry. Verify error if the object code lacks a kernel. `loop`: the RowLoop
+  /// around the instruction, or nullptr.
+  Result<std::unique_ptr<Step>> make(const schema::Entry &entry, const schema::Instruction &instruction,
+                                     const schema::RowLoop *loop) const;
   LoopStep makeLoop(const schema::RowLoop &loop) const;
   uint8_t *address(unsigned buffer, int64_t byteOffset) const {
     return blocks.address(*program.buffers()->Get(buffer)) + byteOffset;

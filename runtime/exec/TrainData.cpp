@@ -53,17 +53,17 @@ Status TrainData::load(const std::vector<std::string> &patterns, int64_t needed)
   return Status::ok();
 }
 
-/// What every rollout must have: what accumulate reads and nobody computes.
+/// What every rollout must have: what the loss reads and nobody computes.
 void TrainData::require(const StepRunner &runner) {
   auto hasAdvantages = [](const Rollout &rollout) {
     return rollout.advantage || rollout.tokens(TokenField::Advantages);
   };
   bool computed = runner.computesAdvantages() && std::ranges::none_of(rollouts_, hasAdvantages);
   bool initial = settings_.oldPolicy == OldPolicy::Initial;
-  for (const std::string &name : runner.arraysOf("accumulate"))
+  for (const std::string &name : runner.arraysOf(runner.trainingEntry()))
     if (!(name == "advantages" && computed) && !(name == "old_logprobs" && initial))
       options_.required.push_back(name);
-  if (computed && runner.reads("accumulate", "advantages"))
+  if (computed && runner.reads(runner.trainingEntry(), "advantages"))
     for (const std::string &name : runner.arraysOf("advantages"))
       options_.required.push_back(name);
   if (initial)

@@ -45,15 +45,18 @@ private:
   Status takeStep(int64_t step, JsonLinesWriter &metrics);
   /// What a step does that failed: says where a value is not finite; skips the step if the recipe says so.
   Status nonFinite(int64_t step, const Batch &batch, Status failure, JsonLinesWriter &metrics);
+  /// What a step does that failed when some parameters were updated already: says where to go on from.
+  Status betweenSteps(Status failure) const;
   Status writeLine(const StepResult &result, const StepLine &line, JsonLinesWriter &metrics);
   Status save(int64_t step);
-  /// A step failed before it touched the weights: those of the last step are saved if they are not yet.
+  /// A step failed before it touched the weights: those of the last step are saved if they are not yet. They are gone
+  /// if it failed later.
   void keepWhatIsGood(Status &failure);
   Status finish();
 
   Result<Batch> batchOf(int64_t step);
   bool usesOldLogprobs() const {
-    return settings().oldPolicy == OldPolicy::Initial && runner_.reads("accumulate", "old_logprobs");
+    return settings().oldPolicy == OldPolicy::Initial && runner_.reads(runner_.trainingEntry(), "old_logprobs");
   }
   /// Sequences whose old log-probs are there.
   int64_t knownOldLogprobs() const { return static_cast<int64_t>(state_.oldLogprobs.size()) / settings().tokens; }
@@ -95,7 +98,7 @@ Status Training::stopped(int64_t step) const {
                        escaped(directory_.path(), 400), "run the same command again with --resume to go on");
 }
 
-/// The batch with everything that accumulate reads.
+/// The batch with everything that a step reads.
 Result<Batch> Training::batchOf(int64_t step) {
   GRAFT_ASSIGN_OR_RETURN(Batch batch, data_.batch(step));
   GRAFT_RETURN_IF_ERROR(runner_.completeAdvantages(batch));
@@ -208,16 +211,17 @@ Status Training::begin() {
 Status Training::takeStep(int64_t step, JsonLinesWriter &metrics) {
   auto start = Clock::now();
   GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(step));
-  Result<StepResult> result = runner_.accumulate(batch);
   double rate = scheduledLearningRate(*session_.program().root().optimizer(), step, options_.steps);
-  Result<ApplyReport> applied = result.isOk() ? session_.apply(rate, step) : Result<ApplyReport>(result.takeStatus());
-  if (!applied.isOk())
-    return nonFinite(step, batch, applied.takeStatus(), metrics);
+  Result<StepResult> result = runner_.step(batch, rate, step);
+  if (session_.isBetweenSteps())
+    return betweenSteps(result.takeStatus());
+  if (!result.isOk())
+    return nonFinite(step, batch, result.takeStatus(), metrics);
   skippedInARow_ = 0;
   if (step == 1)
     state_.firstLogprobs = result->logprobs;
   state_.step = step;
-  StepLine line{step, applied->gradientNorm, rate, secondsSince(start), data_.meanReward(step)};
+  StepLine line{step, result->update.gradientNorm, rate, secondsSince(start), data_.meanReward(step)};
   return writeLine(*result, line, metrics);
 }
 
@@ -241,6 +245,17 @@ Status Training::nonFinite(int64_t step, const Batch &batch, Status failure, Jso
   note("step " + std::to_string(step) + " is skipped: " + where);
   std::vector<Field> line = {{"step", step}, {"skipped", true}, {"reason", where}};
   return metrics.write(line);
+}
+
+Status Training::betweenSteps(Status failure) const {
+  bool saved = !result_.checkpoint.empty();
+  failure.merge(Status::error(
+      Code::Failed,
+      saved ? "the last weights that are whole are those of " + result_.checkpoint : "no weights were saved yet",
+      escaped(directory_.path(), 400),
+      saved ? "run the same command again with --resume to go on from there"
+            : "begin again in another folder, with --save-every, or with optimizer.in_backward = false"));
+  return failure;
 }
 
 Status Training::writeLine(const StepResult &result, const StepLine &line, JsonLinesWriter &metrics) {
@@ -293,7 +308,7 @@ Status Training::save(int64_t step) {
 
 void Training::keepWhatIsGood(Status &failure) {
   int64_t last = result_.lastStep;
-  if (failure.faults()[0].code != Code::Failed || last < result_.firstStep ||
+  if (failure.faults()[0].code != Code::Failed || session_.isBetweenSteps() || last < result_.firstStep ||
       result_.checkpoint == directory_.checkpointPath(last))
     return;
   if (Status saved = save(last); !saved.isOk())

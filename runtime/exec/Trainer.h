@@ -1,6 +1,6 @@
 // The training loop: rollouts in; metrics, checkpoints and a report out.
 //
-// Each step: the padded batch, advantages and old log-probs where the rollouts bring none, accumulate, clip and apply.
+// Each step: the padded batch, advantages and old log-probs where the rollouts bring none, gradients, the optimizer.
 // Deterministic: the same program, weights, rollouts and thread count give the same bits in every metric (but seconds
 // and memory) and every saved weight, also when the run is interrupted and resumed. One thread, which owns the session
 // meanwhile.
@@ -39,7 +39,8 @@ struct TrainResult {
 /// Trains in `directory`, where recipe.toml is written from the program as soon as the data are known to be sound; if
 /// it holds checkpoints, on from the newest that is sound. Faults of the rollouts, all of them, before anything is
 /// computed. Errors later: Usage (a run of other rollouts or another program), Failed with the step's number (numbers
-/// that are not finite, disk; nothing is saved then), Interrupted after a checkpoint was saved.
+/// that are not finite: the last step's weights are saved, unless it failed between two updates; disk), Interrupted
+/// after a checkpoint was saved.
 Result<TrainResult> train(Session &session, const RunDirectory &directory, const TrainOptions &options);
 
 } // namespace graft

@@ -5,6 +5,7 @@
 // uses; only what is particular to a kind is checked by kind.
 #include "runtime/program/HostFunctions.h"
 #include "runtime/program/Layout.h"
+#include "runtime/program/UpdateVerifier.h"
 #include "runtime/program/VerifierSupport.h"
 
 #include <algorithm>
@@ -33,7 +34,9 @@ class EntryVerifier {
 public:
   EntryVerifier(const schema::Program &program, unsigned index, FaultList &faults)
       : program_(program), entry_(*program.entries()->Get(index)), index_(static_cast<int>(index)), faults_(faults),
-        written_(sizeOf(program.buffers()), false), name_(placeOf("entry", index, entry_.name())) {}
+        written_(sizeOf(program.buffers()), false),
+        updates_(program, entry_, [this](std::string what) { fault(what); }),
+        name_(placeOf("entry", index, entry_.name())) {}
 
   void run() {
     if (entry_.parts() < 1 || entry_.parts() > 64)
@@ -49,6 +52,7 @@ public:
     place_ = name_;
     for (const Loop &loop : loops_)
       verifyLoopLifetimes(loop);
+    updates_.verifyComplete();
     verifyBindings(entry_.outputs(), "output", static_cast<int>(sizeOf(entry_.instructions())));
     verifyOverlap();
   }
@@ -114,6 +118,8 @@ private:
       fault("writes " + bufferName(use.buffer) + ", which is read only");
     if (used.storage() == schema::Storage::Gradient)
       return verifyGradientUse(use, time);
+    if (used.storage() == schema::Storage::Parameter || used.storage() == schema::Storage::Working)
+      updates_.verifyRead(used);
     if (!isTransient(used.storage()))
       return;
     if (used.entry() != index_)
@@ -171,6 +177,9 @@ private:
     case schema::Operation::MoveRows:
       verifyMoveRows(*instruction.operation_as_MoveRows(), time);
       break;
+    case schema::Operation::Update:
+      verifyUpdate(*instruction.operation_as_Update(), time);
+      break;
     default:
       faults_.add(Code::Unsupported, place_, "is of a kind that this runtime does not know");
     }
@@ -181,8 +190,10 @@ private:
       verifyUse(use, time);
     verifyIndicesKept(instruction, time);
     for (const Use &use : uses_)
-      if (use.access != Access::Read && use.buffer < written_.size())
+      if (use.access != Access::Read && use.buffer < written_.size()) {
+        updates_.verifyWrite(use.buffer);
         written_[use.buffer] = true;
+      }
   }
 
   void verifyKernelCall(const schema::KernelCall &call, int time) {
@@ -350,6 +361,11 @@ private:
     if (expected != Access::Read)
       for (size_t j = uses_.size() - 1; j-- > 0;)
         verifyDisjoint(uses_.back(), uses_[j]);
+  }
+
+  void verifyUpdate(const schema::Update &update, int time) {
+    updates_.verify(update, loopAt(time) != nullptr, written_);
+    addUse(*update.gradient());
   }
 
   // --- Loops ------------------------------------------------------------------------------------------------------
@@ -538,9 +554,10 @@ private:
   const schema::Entry &entry_;
   int index_;
   FaultList &faults_;
-  std::vector<bool> written_;                       // by buffer: some bytes were written so far
-  std::vector<Use> uses_;                           // of the current instruction
-  std::vector<Loop> loops_;                         // seen so far
+  std::vector<bool> written_; // by buffer: some bytes were written so far
+  std::vector<Use> uses_;     // of the current instruction
+  std::vector<Loop> loops_;   // seen so far
+  UpdateVerifier updates_;
   bool lends_ = false;                              // some buffer of this entry lies in the gradients' memory
   std::map<unsigned, int> touched_;                 // gradient buffers: time of the first use
   std::set<std::pair<unsigned, unsigned>> inPlace_; // buffers: the second may lie where the first lies

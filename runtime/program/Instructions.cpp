@@ -41,6 +41,8 @@ void visitBuffers(const schema::Instruction &instruction, const Visit &visit) {
     visit(move.from()->buffer(), Access::Read);
     return visit(move.to()->buffer(), move.to()->access());
   }
+  case schema::Operation::Update: // the parameter is a number of the table of parameters
+    return visit(instruction.operation_as_Update()->gradient()->buffer(), Access::Read);
   case schema::Operation::NONE:
     return;
   }
@@ -62,6 +64,8 @@ std::string_view kindOf(const schema::Instruction &instruction) {
     return "loop";
   case schema::Operation::MoveRows:
     return "move-rows";
+  case schema::Operation::Update:
+    return "update";
   case schema::Operation::NONE:
     break;
   }

@@ -9,6 +9,15 @@
 
 namespace graft {
 
+/// Whether instructions update parameters, instead of `apply`; only this entry may have such instructions.
+inline bool updatesInBackward(const schema::Program &program) {
+  return program.optimizer() && program.optimizer()->in_backward();
+}
+inline bool updatesInBackward(const schema::ProgramT &program) {
+  return program.optimizer && program.optimizer->in_backward;
+}
+constexpr std::string_view updatingEntry = "step";
+
 /// Calls `visit` for every buffer that the instruction reads or writes; one that it uses twice, twice.
 void visitBuffers(const schema::Instruction &instruction,
                   const std::function<void(uint32_t buffer, schema::Access access)> &visit);

@@ -20,7 +20,7 @@ struct ProgramT;
 
 /// Raised whenever an older runtime would misread a newer file, or the other way round. The runtime accepts only its
 /// own.
-constexpr uint32_t schemaVersion = 4;
+constexpr uint32_t schemaVersion = 5;
 
 struct ProgramPreamble {
   char magic[8];          ///< "GRAFTPRG"

@@ -2,6 +2,7 @@
 
 #include "runtime/device/cpu/Target.h"
 #include "runtime/program/Hash.h"
+#include "runtime/program/Instructions.h"
 #include "runtime/program/Layout.h"
 #include "runtime/program/ObjectFile.h"
 #include "runtime/program/Program.h"
@@ -52,6 +53,8 @@ void verifyHeader(const schema::Program &program, FaultList &faults) {
   for (auto [name, bytes] : blocks)
     if (bytes < 0 || bytes > largestBlock)
       faults.verify("header", std::string(name) + " is " + std::to_string(bytes));
+  if (updatesInBackward(program) && program.gradient_bytes() != 0)
+    faults.verify("header", "has a gradient block, though parameters are updated in the backward pass");
   if (program.constants() && reinterpret_cast<uintptr_t>(program.constants()->data()) % alignment != 0)
     faults.verify("header", "constants are not aligned to 64 bytes");
   int64_t arena = 0;
@@ -81,9 +84,12 @@ void verifyTrained(const schema::Parameter &parameter, const schema::Program &pr
   auto bytes = checkedMultiply(elements, 4); // gradients are float32
   if (!bytes)
     return faults.verify(place, "has too many elements");
-  if (!isPlaced(parameter.gradient_offset(), *bytes, program.gradient_bytes()))
+  bool inBackward = updatesInBackward(program);
+  if (inBackward && parameter.gradient_offset() != -1)
+    faults.verify(place, "has a place in the gradient block, though it is updated in the backward pass");
+  else if (!inBackward && !isPlaced(parameter.gradient_offset(), *bytes, program.gradient_bytes()))
     faults.verify(place, placement(parameter.gradient_offset(), *bytes, program.gradient_bytes(), "gradient block"));
-  else
+  else if (!inBackward)
     ranges.gradients.push_back({parameter.gradient_offset(), parameter.gradient_offset() + *bytes, index});
   schema::DType form = program.optimizer() ? program.optimizer()->state() : schema::DType::F32;
   int64_t state = momentBytes(form, elements).value_or(0); // another form is a fault of the optimizer's
@@ -313,6 +319,8 @@ void verifyObjects(const schema::Program &program, FaultList &faults) {
 void verifyOptimizer(const schema::Optimizer &optimizer, FaultList &faults) {
   if (optimizer.name()->string_view() != "adamw")
     faults.add(Code::Unsupported, "optimizer", "'" + escaped(optimizer.name()->string_view()) + "', expected 'adamw'");
+  if (optimizer.in_backward() && optimizer.clip_grad_norm() > 0)
+    faults.verify("optimizer", "updates parameters in the backward pass, before the norm that it clips by is known");
   for (double beta : {optimizer.beta1(), optimizer.beta2()})
     if (!(beta >= 0 && beta < 1))
       faults.verify("optimizer", "beta " + std::to_string(beta) + " is not in [0, 1)");
@@ -337,6 +345,8 @@ void verifyEntries(const schema::Program &program, FaultList &faults) {
   }
   if (names.empty())
     faults.verify("entries", "there are none");
+  if (updatesInBackward(program) && !names.contains(updatingEntry))
+    faults.verify("entries", "none is named 'step', though parameters are updated in the backward pass");
 }
 } // namespace
 

@@ -19,8 +19,9 @@ PREAMBLE = 64
 MASK = (1 << 64) - 1
 SIZES = {"bool": "B", "ubyte": "B", "int": "i", "uint": "I", "long": "q", "ulong": "Q", "float": "f", "double": "d"}
 OPERAND = {"buffer": (0, "I"), "access": (4, "B"), "byte_offset": (8, "q"), "extent": (16, "q")}
-KINDS = [None, "KernelCall", "Gemm", "Copy", "Fill", "HostCall", "RowLoop", "MoveRows"]
-OPERANDS = {"Copy": ("dst", "src"), "Fill": ("dst",), "RowLoop": ("mask", "indices"), "MoveRows": ("indices", "from", "to")}
+KINDS = [None, "KernelCall", "Gemm", "Copy", "Fill", "HostCall", "RowLoop", "MoveRows", "Update"]
+OPERANDS = {"Copy": ("dst", "src"), "Fill": ("dst",), "RowLoop": ("mask", "indices"), "MoveRows": ("indices", "from", "to"),
+            "Update": ("gradient",)}
 HUGE = (1 << 63) - 1
 
 
@@ -218,6 +219,8 @@ def emit_header(e):
     e.text("a21-device", program.target("target"), b"gpu", "unsupported")
     for field in ("parameter_bytes", "gradient_bytes", "state_bytes", "arena_bytes"):
         e.number("a12", program, field, (-64, 1, 1 << 62, HUGE))
+    if optimizer := program.sub("optimizer"):
+        e.number("a12", optimizer, "in_backward", (0,))
     objects = program.items("objects")
     if objects:
         data = bytearray(e.valid)
@@ -371,6 +374,8 @@ def emit_instructions(e):
             elif kind == "MoveRows":
                 for field in ("count", "rows", "width"):
                     e.number(f"a11-{label}", operation, field, (-1, 0, 1 << 40, HUGE))
+            elif kind == "Update":
+                e.number(f"a17-{label}", operation, "parameter", (0, len(program.items("parameters")), 0xFFFFFFFF))
             elif kind == "Copy":
                 for field in ("shape", "dst_strides", "src_strides"):
                     for i, at in enumerate(operation.items(field)):

@@ -1,5 +1,5 @@
 // Gives the program loader FlatBuffers with a right preamble: what is behind the checksum must hold without it.
-//   build/test/bin/write_sample corpus/sample.graft; program_fuzzer -max_total_time=60 corpus
+//   build/test/bin/write_sample step corpus/sample.graft; program_fuzzer -max_total_time=60 corpus
 // Inputs are whole files; the preamble's size and checksum are made right before loading, so that every mutation
 // reaches the verifier.
 #include "runtime/program/Hash.h"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes what the fuzzers begin with: the small files of test/data and of test/bad_inputs, in the form that each fuzzer takes.
 
-    seeds.py FOLDER PROGRAM      FOLDER/onnx, safetensors, rollouts, program; PROGRAM: a valid program file (test/bin/write_sample)
+    seeds.py FOLDER PROGRAM...      FOLDER/onnx, safetensors, rollouts, program; PROGRAM: a valid program file (test/bin/write_sample)
 
 Each input once, named after its digest, as the fuzzers name those that they find.
 """
@@ -68,16 +68,16 @@ def write(folder, inputs):
     print(f"{folder}: {len(os.listdir(folder))} inputs")
 
 
-def main(folder, program):
+def main(folder, *programs):
     sys.path.insert(0, os.path.join(TEST, "bad_inputs"))
     write(f"{folder}/onnx", [*data("models/*/model.onnx"), *data("onnx/node/*.onnx"), *emitted("onnx")])
     checkpoints = [*data("batch/*.safetensors"), *emitted("weights", {"weights": os.path.join(TEST, "data/batch/llama.safetensors")})]
     write(f"{folder}/safetensors", map(header_input, checkpoints))
     write(f"{folder}/rollouts", [*data("rollouts/*.jsonl"), *emitted("rollouts")])
-    write(f"{folder}/program", emitted("program", program))
+    write(f"{folder}/program", (content for program in programs for content in emitted("program", program)))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -86,7 +86,8 @@ private:
 };
 
 std::string storageText(schema::Storage storage) {
-  constexpr const char *names[] = {"arena", "parameters", "gradients", "constants", "gradients' memory"};
+  constexpr const char *names[] = {"arena",     "parameters",        "gradients",
+                                   "constants", "gradients' memory", "working copies"};
   return names[static_cast<size_t>(storage)];
 }
 
@@ -345,10 +346,12 @@ void Explainer::describeParameter(const schema::Parameter &parameter, std::strin
     text += "  also     " + aliases.dump() + "\n";
   text += "  weights  at " + std::to_string(parameter.offset()) + " of " + bytesOf(program_.parameter_bytes()) + "\n";
   if (parameter.trained())
-    text += "  gradient at " + std::to_string(parameter.gradient_offset()) + " of " +
-            bytesOf(program_.gradient_bytes()) + "; moments at " + std::to_string(parameter.state_offset()) +
-            " of 2 x " + bytesOf(program_.state_bytes()) + "; weight decay " +
-            format("%g", static_cast<double>(parameter.weight_decay())) + "\n";
+    text += "  gradient " +
+            (updatesInBackward(program_)
+                 ? "in the arena until the update"
+                 : "at " + std::to_string(parameter.gradient_offset()) + " of " + bytesOf(program_.gradient_bytes())) +
+            "; moments at " + std::to_string(parameter.state_offset()) + " of 2 x " + bytesOf(program_.state_bytes()) +
+            "; weight decay " + format("%g", static_cast<double>(parameter.weight_decay())) + "\n";
   Json one = {{"name", textOf(parameter.name())},
               {"aliases", aliases},
               {"trained", parameter.trained()},
@@ -360,9 +363,9 @@ void Explainer::describeParameter(const schema::Parameter &parameter, std::strin
   one["uses"] = Json::array();
   for (uint32_t index : buffersOf(program_, parameter)) {
     schema::Storage storage = buffer(index).storage();
-    const char *which = storage == schema::Storage::Gradient  ? "gradient"
+    const char *which = storage == schema::Storage::Parameter ? "weights"
                         : storage == schema::Storage::Working ? "bfloat16 copy"
-                                                              : "weights";
+                                                              : "gradient";
     for (bool writes : {true, false})
       if (std::string who = usesText(uses_[index], writes); !who.empty())
         text += std::string("  ") + which + (writes ? " written by " : " read by ") + who + "\n";

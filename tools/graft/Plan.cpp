@@ -108,9 +108,9 @@ Result<int> plan(const PlanFlags &flags, const Shell &shell) {
                      bytesOf(deviceBytes(program)) + "\n";
   Json value = summary.json();
   for (unsigned e = 0; e < packed.entries()->size(); ++e)
-    if (packed.entries()->Get(e)->name()->string_view() == "accumulate") {
+    if (std::string name = packed.entries()->Get(e)->name()->str(); name == "accumulate" || name == updatingEntry) {
       RetentionSummary retention = RetentionSummary::of(packed, static_cast<int>(e));
-      text += "\naccumulate\n" + retention.text(flags.limit);
+      text += "\n" + name + "\n" + retention.text(flags.limit);
       value["recompute"] = retention.json();
     }
   value["device_bytes"] = deviceBytes(program);

@@ -1,6 +1,7 @@
 // `graft run P.graft --entry E --batch B --weights W --out O`: one entry point, once, or again and again to be timed.
 #include "runtime/exec/StepRunner.h"
 #include "runtime/io/Safetensors.h"
+#include "runtime/program/Instructions.h"
 #include "tools/graft/Command.h"
 #include "tools/graft/Interpret.h"
 #include "tools/graft/Weights.h"
@@ -111,8 +112,45 @@ Status addGradients(Session &session, const RunFlags &flags, Results &results) {
   return Status::ok();
 }
 
-/// `step` is accumulate and apply, with the first step's learning rate; it also gives the new weights. So is `apply`
-/// the first time.
+void addStep(const StepResult &step, Results &results) {
+  results.addNumber("loss", step.loss);
+  for (const auto &[name, value] : step.metrics)
+    results.addNumber("metric." + name, value);
+}
+
+void addParameters(Session &session, Results &results) {
+  for (const ParameterInfo &parameter : session.parameters())
+    if (parameter.trained)
+      results.add("parameter." + parameter.name, parameter.shape,
+                  [&session, name = parameter.name](std::span<float> out) {
+                    return session.read(Block::Parameter, name, out);
+                  });
+}
+
+double firstLearningRate(const Session &session) {
+  const schema::Optimizer *optimizer = session.program().root().optimizer();
+  return optimizer ? scheduledLearningRate(*optimizer, 1, 1) : 0;
+}
+
+/// `step` is accumulate and apply, or both in one, with the first step's learning rate; it also gives the new weights.
+/// `apply` is a step the first time.
+Result<StepResult> train(Session &session, StepRunner &runner, const Batch &batch, const RunFlags &flags,
+                         Results &results) {
+  bool updates = flags.entry != "accumulate";
+  GRAFT_ASSIGN_OR_RETURN(StepResult step,
+                         updates ? runner.step(batch, firstLearningRate(session), 1) : runner.accumulate(batch));
+  addStep(step, results);
+  if (runner.settings().updatesInBackward)
+    results.addNumber("grad_norm", step.update.gradientNorm);
+  else
+    GRAFT_RETURN_IF_ERROR(addGradients(session, flags, results));
+  if (updates)
+    results.addNumber("clip_factor", step.update.clipFactor);
+  if (flags.entry == "step")
+    addParameters(session, results);
+  return step;
+}
+
 Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, const RunFlags &flags, Results &results) {
   Batch &batch = loaded.batch;
   if (flags.entry == "logprobs") {
@@ -132,29 +170,12 @@ Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, co
   GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));
   if (runner.needsOldLogprobs(batch))
     setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, logprobs});
-  GRAFT_ASSIGN_OR_RETURN(StepResult step, runner.accumulate(batch));
+  GRAFT_ASSIGN_OR_RETURN(StepResult step, train(session, runner, batch, flags, results));
   std::span<const float> mask = batch.floats("loss_mask");
   for (size_t i = 0; i < mask.size(); ++i)
     if (mask[i] != 0)
       logprobs[i] = step.logprobs[i];
   addTokens(loaded, results, "logprobs", std::move(logprobs));
-  results.addNumber("loss", step.loss);
-  for (const auto &[name, value] : step.metrics)
-    results.addNumber("metric." + name, value);
-  GRAFT_RETURN_IF_ERROR(addGradients(session, flags, results));
-  if (flags.entry == "accumulate")
-    return Status::ok();
-  double rate = scheduledLearningRate(*session.program().root().optimizer(), 1, 1);
-  GRAFT_ASSIGN_OR_RETURN(ApplyReport applied, session.apply(rate, 1));
-  results.addNumber("clip_factor", applied.clipFactor);
-  if (flags.entry == "apply")
-    return Status::ok();
-  for (const ParameterInfo &parameter : session.parameters())
-    if (parameter.trained)
-      results.add("parameter." + parameter.name, parameter.shape,
-                  [&session, name = parameter.name](std::span<float> out) {
-                    return session.read(Block::Parameter, name, out);
-                  });
   return Status::ok();
 }
 
@@ -162,14 +183,14 @@ Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, co
 /// loop: all memory was touched before.
 Result<std::vector<double>> timed(Session &session, StepRunner &runner, Batch &batch, const RunFlags &flags) {
   using Clock = std::chrono::steady_clock;
-  double rate =
-      session.program().root().optimizer() ? scheduledLearningRate(*session.program().root().optimizer(), 1, 1) : 0;
+  double rate = firstLearningRate(session);
   auto once = [&](int step) -> Status {
     if (flags.entry == "logprobs")
       return runner.logprobs(batch).takeStatus();
-    if (flags.entry != "apply")
-      GRAFT_RETURN_IF_ERROR(runner.accumulate(batch).takeStatus());
-    return flags.entry == "accumulate" ? Status::ok() : session.apply(rate, step).takeStatus();
+    if (flags.entry == "accumulate")
+      return runner.accumulate(batch).takeStatus();
+    return flags.entry == "apply" ? session.apply(rate, step).takeStatus()
+                                  : runner.step(batch, rate, step).takeStatus();
   };
   std::vector<double> seconds;
   for (int i = 0; i < flags.repeat; ++i) {
@@ -180,7 +201,23 @@ Result<std::vector<double>> timed(Session &session, StepRunner &runner, Batch &b
   return seconds;
 }
 
+/// What a program cannot do whose optimizer works in the backward pass.
+Status checkInBackward(const RunFlags &flags, const Program &program) {
+  Status status;
+  if (!updatesInBackward(program.root()))
+    return status;
+  std::string why = "the program was compiled with optimizer.in_backward: its parameters are updated in the backward "
+                    "pass, and no gradients are left";
+  if (flags.entry == "accumulate" || flags.entry == "apply")
+    status.merge(Status::error(Code::Usage, why, "--entry", "use --entry step, which also gives the new weights"));
+  if (flags.gradients)
+    status.merge(
+        Status::error(Code::Usage, why, "--gradients", "compile with in_backward = false, or use --interpret"));
+  return status;
+}
+
 Result<int> compiled(const RunFlags &flags, const Shell &shell, Program program, Weights weights) {
+  GRAFT_RETURN_IF_ERROR(checkInBackward(flags, program));
   Session::Options options;
   options.training = flags.entry == "accumulate" || flags.entry == "step" || flags.entry == "apply";
   GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, Session::open(std::move(program), options));

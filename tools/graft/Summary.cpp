@@ -18,6 +18,7 @@ PlanSummary PlanSummary::of(const schema::ProgramT &program) {
   }
   summary.parameterBytes = program.parameter_bytes;
   summary.gradientBytes = program.gradient_bytes;
+  summary.updatesInBackward = graft::updatesInBackward(program);
   summary.stateBytes = 2 * program.state_bytes;
   summary.workingBytes = program.working_bytes;
   summary.arenaBytes = program.arena_bytes;
@@ -46,15 +47,17 @@ std::string PlanSummary::text() const {
   auto row = [](const char *what, int64_t bytes, std::string more) {
     return std::vector<std::string>{what, bytesText(static_cast<double>(bytes)), std::move(more)};
   };
-  std::string text = tableText({{"memory", "bytes", ""},
-                                row("parameters", parameterBytes,
-                                    format("%lld tensors, %.1f M numbers, %.1f M of them train",
-                                           static_cast<long long>(tensors), parameters / 1e6, trainedParameters / 1e6)),
-                                row("gradients", gradientBytes, ""),
-                                row("optimizer state", stateBytes, ""),
-                                row("working copies", workingBytes, "parameters in bfloat16, for products"),
-                                row("arena", arenaBytes, "everything else, at fixed offsets"),
-                                row("constants", constantBytes, "")});
+  std::string text =
+      tableText({{"memory", "bytes", ""},
+                 row("parameters", parameterBytes,
+                     format("%lld tensors, %.1f M numbers, %.1f M of them train", static_cast<long long>(tensors),
+                            parameters / 1e6, trainedParameters / 1e6)),
+                 row("gradients", gradientBytes,
+                     updatesInBackward ? "none: each is in the arena until its parameter is updated" : ""),
+                 row("optimizer state", stateBytes, ""),
+                 row("working copies", workingBytes, "parameters in bfloat16, for products"),
+                 row("arena", arenaBytes, "everything else, at fixed offsets"),
+                 row("constants", constantBytes, "")});
   std::vector<std::vector<std::string>> rows = {{"entry", "instructions", "GFLOP", "arena", "logits at a time"}};
   for (const EntrySummary &entry : entries)
     rows.push_back({entry.name, std::to_string(entry.instructions), format("%.2f", entry.flops / 1e9),

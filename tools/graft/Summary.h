@@ -17,6 +17,7 @@ struct PlanSummary {
   int64_t parameters = 0, trainedParameters = 0, tensors = 0; ///< elements, elements, count
   int64_t parameterBytes = 0, gradientBytes = 0, stateBytes = 0 /* both moments */, workingBytes = 0, arenaBytes = 0,
           constantBytes = 0;
+  bool updatesInBackward = false;
   int64_t kernels = 0, distinctKernels = 0, objectBytes = 0;
   std::vector<EntrySummary> entries;
   std::vector<std::pair<std::string, int64_t>> objects; ///< target, bytes

@@ -2,6 +2,7 @@
 #include "passes/Compiler.h"
 #include "runtime/base/Json.h"
 #include "runtime/exec/StepRunner.h"
+#include "runtime/program/Instructions.h"
 #include "runtime/program/ProgramFile.h"
 #include "tools/graft/Command.h"
 #include "tools/graft/Interpret.h"
@@ -116,6 +117,10 @@ public:
 
   Result<int> run() {
     GRAFT_ASSIGN_OR_RETURN(Recipe recipe, loadRecipe(flags_.recipe));
+    if (recipe.optimizer.inBackward && recipe.optimizer.state != StateType::Float32) {
+      recipe.optimizer.state = StateType::Float32;
+      shell_.say("note: gradients are read off the moments, which are float32 for that");
+    }
     tolerance_ = flags_.tolerance.value_or(defaultTolerance(recipe.precision));
     GRAFT_RETURN_IF_ERROR(openSession(recipe));
     GRAFT_ASSIGN_OR_RETURN(Weights weights, Weights::open(recipe, flags_.weights));
@@ -129,7 +134,9 @@ public:
       GRAFT_ASSIGN_OR_RETURN(std::vector<float> old, runner.logprobs(narrow));
       setArray(narrow, {"old_logprobs", {narrow.sequences, narrow.tokens}, std::move(old)});
     }
-    GRAFT_ASSIGN_OR_RETURN(StepResult step, runner.accumulate(narrow));
+    bool updates = runner.settings().updatesInBackward;
+    GRAFT_ASSIGN_OR_RETURN(StepResult step,
+                           updates ? runner.step(narrow, recipe.optimizer.lr, 1) : runner.accumulate(narrow));
     shell_.say("interpreting in float64");
     GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Interpreted> reference, Interpreted::build(recipe));
     GRAFT_ASSIGN_OR_RETURN(auto expected, reference->run("accumulate", wide, weights));
@@ -185,6 +192,18 @@ private:
       add("metric." + name, relative(value, expected.at("metric." + name).at(0)));
   }
 
+  /// The gradient in memory; of a parameter that was updated, its mean after the first step, which is 1 - beta1 of the
+  /// gradient.
+  Status readGradient(const ParameterInfo &parameter, std::span<float> values) const {
+    const schema::Program &program = session_->program().root();
+    if (!updatesInBackward(program))
+      return session_->read(Block::Gradient, parameter.name, values);
+    GRAFT_RETURN_IF_ERROR(session_->read(Block::Mean, parameter.name, values));
+    for (float &value : values)
+      value = static_cast<float>(static_cast<double>(value) / (1 - program.optimizer()->beta1()));
+    return Status::ok();
+  }
+
   Status compareGradients(const std::map<std::string, Tensor> &expected) {
     double all = 0;
     for (const auto &[name, tensor] : expected)
@@ -200,7 +219,7 @@ private:
       if (found == expected.end())
         return Status::error(Code::Internal, "the interpreter has no '" + escaped(name) + "'");
       values.resize(static_cast<size_t>(parameter.elements));
-      GRAFT_RETURN_IF_ERROR(session_->read(Block::Gradient, parameter.name, values));
+      GRAFT_RETURN_IF_ERROR(readGradient(parameter, values));
       Distance distance = distanceOf(values, found->second.f());
       double relative = std::sqrt(distance.difference) / (std::sqrt(distance.norm) + 1e-3 * std::sqrt(all) + 1e-30);
       comparisons_.push_back({name, relative, relative <= tolerance_});

@@ -230,6 +230,32 @@ TEST(ParseRecipe, PresetAndFileExcludeEachOther) {
   EXPECT_THAT(faults[0], HasSubstr("5:1|[objective] has both preset and file"));
 }
 
+// Tests that all of what needs every gradient at once is refused together, each at the key that has to give way.
+TEST(ParseRecipe, AnOptimizerInTheBackwardPassExcludesWhatNeedsAllGradients) {
+  std::vector<std::string> faults = faultsOf(smallest + R"(micro_batches = 2
+[optimizer]
+in_backward = true
+clip_grad_norm = 0.5
+on_nonfinite = "skip"
+)");
+  ASSERT_EQ(faults.size(), 3u) << testing::PrintToString(faults);
+  const char *both = " and optimizer.in_backward = true (line 10) exclude each other: ";
+  EXPECT_THAT(faults[0], HasSubstr(std::string("8:1|batch.micro_batches") + both));
+  EXPECT_THAT(faults[0], HasSubstr("|set micro_batches = 1, or in_backward = false"));
+  EXPECT_THAT(faults[1], HasSubstr(std::string("11:1|optimizer.clip_grad_norm") + both));
+  EXPECT_THAT(faults[1], HasSubstr("|set clip_grad_norm = 0, or in_backward = false"));
+  EXPECT_THAT(faults[2], HasSubstr(std::string("12:1|optimizer.on_nonfinite") + both));
+  EXPECT_THAT(faults[2], HasSubstr("|set on_nonfinite = \"stop\", or in_backward = false"));
+
+  faults = faultsOf(smallest + "[optimizer]\nin_backward = true\n");
+  ASSERT_EQ(faults.size(), 1u) << testing::PrintToString(faults);
+  EXPECT_THAT(faults[0], HasSubstr("9:1|optimizer.clip_grad_norm, by default, and optimizer.in_backward = true"));
+  EXPECT_TRUE(
+      faultsOf(smallest + "micro_batches = \"auto\"\n[optimizer]\nin_backward = true\nclip_grad_norm = 0\n").empty());
+  EXPECT_TRUE(
+      faultsOf(smallest + "micro_batches = 2\n[optimizer]\nin_backward = false\non_nonfinite = \"skip\"\n").empty());
+}
+
 TEST(ParseRecipe, ObjectiveParametersAreNumbersTextsOrBooleans) {
   std::string start = "[model]\ngraph=\"m\"\n[batch]\nsequences=1\ntokens=2\n[objective]\npreset=\"grpo\"\n";
   EXPECT_TRUE(faultsOf(start + "a=1\nb=true\nc=\"x\"\n").empty());

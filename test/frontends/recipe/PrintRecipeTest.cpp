@@ -40,6 +40,7 @@ decay = "matrices"
 clip_grad_norm = 1.0
 state = "float32"
 on_nonfinite = "stop"
+in_backward = false
 
 [optimizer.schedule]
 kind = "constant"
@@ -124,6 +125,12 @@ TEST(Keys, AreDocumented) {
       for (std::string_view choice : key.choices)
         EXPECT_NE(text.find("`" + std::string(choice) + "`"), std::string::npos) << key.name << " = " << choice;
   }
+}
+
+TEST(PrintRecipe, ReadsBackAnOptimizerInTheBackwardPass) {
+  Recipe recipe = parsed(std::string(smallest) + "[optimizer]\nin_backward = true\nclip_grad_norm = 0\n");
+  EXPECT_TRUE(recipe.optimizer.inBackward);
+  EXPECT_EQ(parsed(printRecipe(recipe)), recipe);
 }
 
 TEST(PrintRecipe, EqualityNoticesEveryKind) {

@@ -213,6 +213,16 @@ TEST_P(FuseHead, ComputesTheSame) {
   }
 }
 
+TEST_P(FuseHead, LossAndMetricsDoNotWaitForTheBackwardPass) {
+  OwningOpRef<ModuleOp> module = build(GetParam());
+  auto function = module->lookupSymbol<func::FuncOp>("accumulate");
+  ASSERT_TRUE(fuseHead(function).fused);
+  Operation *embeddingGradient = *function.getOps<nn::ScatterAddOp>().begin();
+  for (OpOperand &operand : function.getBody().front().getTerminator()->getOpOperands())
+    if (StringRef name = resultName(function, operand.getOperandNumber()); !name.starts_with("grad."))
+      EXPECT_TRUE(operand.get().getDefiningOp()->isBeforeInBlock(embeddingGradient)) << name.str();
+}
+
 using Kl = objective::Override;
 const Case cases[] = {
     {"sft", tied, "sft", {}, 1},

@@ -4,6 +4,7 @@
 #include "passes/Compiler.h"
 #include "runtime/program/ProgramFile.h"
 
+#include <array>
 #include <gtest/gtest.h>
 
 namespace graft::test {
@@ -12,15 +13,15 @@ namespace {
 const std::string model = std::string(GRAFT_SOURCE_DIR) + "/test/data/models/llama";
 } // namespace
 
-Program tinyProgram(const std::string &objective) {
-  static std::map<std::string, Program> programs;
-  if (auto found = programs.find(objective); found != programs.end())
+Program tinyProgram(const std::string &objective, const std::string &optimizer, const std::string &precision) {
+  static std::map<std::array<std::string, 3>, Program> programs;
+  if (auto found = programs.find({objective, optimizer, precision}); found != programs.end())
     return found->second;
   std::string text = "[model]\ngraph = \"" + model + "/model.onnx\"\nweights = \"" + model +
                      "/weights.safetensors\"\n[objective]\n" + objective +
                      "\n[batch]\nsequences = " + std::to_string(tinySequences) +
-                     "\ntokens = " + std::to_string(tinyTokens) +
-                     "\n[optimizer]\nlr = 1e-2\n[optimizer.schedule]\nkind = \"cosine\"\nwarmup_steps = 1\n";
+                     "\ntokens = " + std::to_string(tinyTokens) + "\n[precision]\n" + precision + "\n[optimizer]\n" +
+                     optimizer + "\n[optimizer.schedule]\nkind = \"cosine\"\nwarmup_steps = 1\n";
   auto recipe = parseRecipe(text, "recipe.toml");
   EXPECT_TRUE(recipe.isOk()) << recipe.status().text();
   Compiler compiler;
@@ -30,7 +31,7 @@ Program tinyProgram(const std::string &objective) {
   EXPECT_TRUE(bytes.isOk()) << bytes.status().text();
   auto program = Program::fromBytes(*bytes);
   EXPECT_TRUE(program.isOk()) << program.status().text();
-  return programs.emplace(objective, *program).first->second;
+  return programs.emplace(std::array{objective, optimizer, precision}, *program).first->second;
 }
 
 std::string tinyRollouts(const std::vector<TinyRollout> &rollouts) {
@@ -82,7 +83,8 @@ Status saveTiny(Session &session, const std::string &folder) {
 Result<TrainResult> TinyRun::run(const std::string &objective) {
   GRAFT_ASSIGN_OR_RETURN(
       RunDirectory run, RunDirectory::open(directory, resume ? RunDirectory::Mode::Resume : RunDirectory::Mode::Fresh));
-  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Session> session, Session::open(tinyProgram(objective), {.threads = 1}));
+  GRAFT_ASSIGN_OR_RETURN(std::unique_ptr<Session> session,
+                         Session::open(tinyProgram(objective, optimizer, precision), {.threads = 1}));
   int64_t asked = 0;
   TrainOptions options;
   options.rollouts = {rollouts};

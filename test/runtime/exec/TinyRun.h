@@ -11,8 +11,12 @@ namespace graft::test {
 /// Rows per step and their width in every tiny program.
 inline constexpr int64_t tinySequences = 4, tinyTokens = 12;
 
-/// Compiled once per process for each text of [objective], with a learning rate at which four steps change much.
-Program tinyProgram(const std::string &objective);
+/// A learning rate at which four steps change much.
+inline constexpr const char *tinyOptimizer = "lr = 1e-2";
+
+/// Compiled once per process for each text of [objective], [optimizer] and [precision].
+Program tinyProgram(const std::string &objective, const std::string &optimizer = tinyOptimizer,
+                    const std::string &precision = "");
 
 struct TinyRollout {
   int64_t group = 0;
@@ -37,6 +41,7 @@ struct TinyRun {
   int64_t stopAfter = 0; ///< asks for an end in good order after that many steps; 0: never
   bool resume = false;
   bool exactWeights = true;
+  std::string optimizer = tinyOptimizer, precision = {};
   std::function<Status(Session &, const std::string &)> bind = bindTiny;
   std::vector<std::string> lines = {}; ///< what progress said
 

@@ -132,6 +132,100 @@ TEST_F(Trainer, MetricsHaveEachStepOnceAfterAKill) {
   EXPECT_EQ(metricsOf(at.path("whole")), metricsOf(at.path("run")));
 }
 
+struct Form {
+  const char *name, *optimizer, *precision;
+};
+class TrainerForms : public Trainer, public testing::WithParamInterface<Form> {};
+
+// Tests that it makes no difference to a single bit when a parameter is updated, nor whether the run is interrupted.
+TEST_P(TrainerForms, UpdatesInTheBackwardPassGiveTheBitsOfThoseAfterIt) {
+  TinyRun after = runIn("after"), within = runIn("within"), parts = runIn("parts");
+  for (TinyRun *run : {&after, &within, &parts}) {
+    run->steps = 5;
+    run->precision = GetParam().precision;
+    run->optimizer = std::string(tinyOptimizer) + "\nclip_grad_norm = 0\n" + GetParam().optimizer;
+    run->exactWeights = run->precision.empty();
+  }
+  within.optimizer += "\nin_backward = true";
+  parts.optimizer = within.optimizer;
+  ASSERT_TRUE(after.run(grpo).isOk());
+  auto done = within.run(grpo);
+  ASSERT_TRUE(done.isOk()) << done.status().text();
+  EXPECT_EQ(metricsOf(at.path("after")), metricsOf(at.path("within")));
+  for (const char *file : {"model.safetensors", "optimizer.safetensors"})
+    EXPECT_EQ(checkpointBytes(at.path("after"), 5, file), checkpointBytes(at.path("within"), 5, file)) << file;
+  EXPECT_THAT(at.read("within/metrics.jsonl"), HasSubstr("\"gradients\": 0,"));
+  EXPECT_THAT(at.read("after/metrics.jsonl"), testing::Not(HasSubstr("\"gradients\": 0,")));
+
+  parts.stopAfter = 2;
+  EXPECT_EQ(parts.run(grpo).status().exitCode(), 6);
+  parts.stopAfter = 0;
+  parts.resume = true;
+  ASSERT_TRUE(parts.run(grpo).isOk());
+  expectSameResults("within", "parts", 5);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TrainerForms,
+                         testing::Values(Form{"float32", "", ""},
+                                         Form{"bfloat16_products", "state = \"8bit\"", "compute = \"bfloat16\""},
+                                         Form{"bfloat16_weights", "state = \"bfloat16\"", "parameters = \"bfloat16\""}),
+                         [](const auto &info) { return std::string(info.param.name); });
+
+/// A large factor of what is always zero: nothing but the gradients through the first layer can overflow by it.
+Status bindSteep(Session &session, const std::string &folder) {
+  GRAFT_RETURN_IF_ERROR(bindTiny(session, folder));
+  auto set = [&](const char *name, size_t rows, size_t columns, float value) -> Status {
+    std::vector<float> values(rows * columns);
+    GRAFT_RETURN_IF_ERROR(session.read(Block::Parameter, name, values));
+    for (size_t row = 0; row < rows; ++row)
+      values[row * columns] = value;
+    return session.write(Block::Parameter, name, values);
+  };
+  GRAFT_RETURN_IF_ERROR(set("model.layers.0.input_layernorm.weight", 1, 32, 0));
+  return set("model.layers.0.self_attn.v_proj.weight", 16, 32, 1e20f);
+}
+
+// Tests that a step which fails half-way ends the run, saves nothing, and says which weights are whole.
+TEST_F(Trainer, AStepThatFailsInItsUpdatesPointsToTheLastCheckpoint) {
+  std::vector<TinyRollout> data;
+  for (int64_t i = 0; i < 12; ++i)
+    data.push_back({.group = i / 4, .more = i < 4 ? ", \"advantage\": 0.5" : ", \"advantage\": 1e30", .bare = true});
+  TinyRun run = runIn("run");
+  run.rollouts = at.write("steep.jsonl", tinyRollouts(data));
+  run.optimizer = "lr = 0\nclip_grad_norm = 0\nin_backward = true"; // what is zero stays so
+  run.saveEvery = 1;
+  run.bind = bindSteep;
+  auto failed = run.run(grpo);
+  EXPECT_EQ(failed.status().exitCode(), 5) << failed.status().text();
+  std::string says = failed.status().text();
+  EXPECT_THAT(says, HasSubstr("step 2"));
+  EXPECT_THAT(says, HasSubstr("the gradient of 'model.layers.0.input_layernorm.weight' is not finite"));
+  EXPECT_THAT(says, HasSubstr("weights and moments are between steps 1 and 2"));
+  EXPECT_THAT(says, HasSubstr("the last weights that are whole are those of " + at.path("run/checkpoints/step-1")));
+  EXPECT_THAT(says, HasSubstr("--resume"));
+  EXPECT_FALSE(std::filesystem::exists(at.path("run/checkpoints/step-2")));
+  EXPECT_EQ(metricsOf(at.path("run")).size(), 1u);
+
+  run.directory = at.path("unsaved");
+  run.saveEvery = 0;
+  EXPECT_THAT(run.run(grpo).status().text(), HasSubstr("no weights were saved yet"));
+  EXPECT_FALSE(std::filesystem::exists(at.path("unsaved/checkpoints/step-1")));
+}
+
+// Tests that a loss that is not finite is looked for as ever, and that the last step's weights are saved.
+TEST_F(Trainer, AStepThatFailsBeforeItsUpdatesLosesNothing) {
+  TinyRun run = runIn("run");
+  run.optimizer = "lr = 0\nclip_grad_norm = 0\nin_backward = true";
+  run.bind = [](Session &session, const std::string &folder) {
+    GRAFT_RETURN_IF_ERROR(bindTiny(session, folder));
+    return session.write(Block::Parameter, "model.norm.weight", std::vector<float>(32, NAN));
+  };
+  std::string says = run.run("preset = \"grpo\"\nadvantages = \"grpo\"\nold_logprobs = \"current\"").status().text();
+  EXPECT_THAT(says, HasSubstr("the loss is not finite"));
+  EXPECT_THAT(says, HasSubstr("weights 'model.norm.weight' are not finite in row 0, column 0"));
+  EXPECT_THAT(says, testing::Not(HasSubstr("between steps")));
+}
+
 TEST_F(Trainer, PassesOverABrokenCheckpoint) {
   TinyRun run = runIn("run");
   run.saveEvery = 1;

@@ -159,7 +159,7 @@ std::vector<uint8_t> cubin() {
   return bytes;
 }
 
-void addPredict(Builder &b, unsigned embed, unsigned weight) {
+void addPredict(Builder &b, unsigned embed, unsigned weight, int64_t pitch) {
   auto entry = std::make_unique<EntryT>();
   entry->name = "predict";
   unsigned ids = b.buffer("ids", Storage::Arena, 0, 0, {6}, -1, 0, DType::I32);
@@ -171,7 +171,7 @@ void addPredict(Builder &b, unsigned embed, unsigned weight) {
         b.host("gather_rows", {b.all(ids, Access::Read), b.all(embed, Access::Read), b.all(h, Access::Write)},
                {6, 3, 5, 3, 4}),
         "embed", "gather");
-  b.add(*entry, b.gemm(6, 4, 3, b.matrix(h, 3, 1), b.matrix(weight, 1, 16), b.matrix(y, 4, 1)), "linear", "gemm");
+  b.add(*entry, b.gemm(6, 4, 3, b.matrix(h, 3, 1), b.matrix(weight, 1, pitch), b.matrix(y, 4, 1)), "linear", "gemm");
   CopyT copy;
   copy.dst = std::make_unique<Operand>(b.all(yt, Access::Write));
   copy.src = std::make_unique<Operand>(b.all(y, Access::Read));
@@ -189,8 +189,8 @@ void addPredict(Builder &b, unsigned embed, unsigned weight) {
   b.program.entries.push_back(std::move(entry));
 }
 
-void addAccumulate(Builder &b, int index, bool more, unsigned embed, unsigned weight, unsigned dEmbed,
-                   unsigned dWeight) {
+void addAccumulate(Builder &b, int index, bool more, unsigned embed, unsigned weight, unsigned dEmbed, unsigned dWeight,
+                   int64_t pitch) {
   auto entry = std::make_unique<EntryT>();
   entry->name = more ? "accumulate_more" : "accumulate";
   unsigned ids = b.buffer("ids", Storage::Arena, index, 0, {6}, -1, 6, DType::I32);
@@ -205,14 +205,14 @@ void addAccumulate(Builder &b, int index, bool more, unsigned embed, unsigned we
         b.host("gather_rows", {b.all(ids, Access::Read), b.all(embed, Access::Read), b.all(h, Access::Write)},
                {6, 3, 5, 3, 4}),
         "embed", "gather");
-  b.add(*entry, b.gemm(6, 4, 3, b.matrix(h, 3, 1), b.matrix(weight, 1, 16), b.matrix(y, 4, 1)), "linear", "gemm");
+  b.add(*entry, b.gemm(6, 4, 3, b.matrix(h, 3, 1), b.matrix(weight, 1, pitch), b.matrix(y, 4, 1)), "linear", "gemm");
   b.add(*entry, b.call(0, {b.all(y, Access::Read), b.all(target, Access::Read), b.all(d, Access::Write)}, 6), "error",
         "elementwise");
   b.add(*entry, b.call(1, {b.all(d, Access::Read), b.all(bias, Access::Read), b.all(loss, Access::Write)}, 1), "loss",
         "elementwise");
-  b.add(*entry, b.gemm(4, 3, 6, b.matrix(d, 1, 4), b.matrix(h, 3, 1), b.matrix(dWeight, 16, 1), more),
+  b.add(*entry, b.gemm(4, 3, 6, b.matrix(d, 1, 4), b.matrix(h, 3, 1), b.matrix(dWeight, pitch, 1), more),
         "linear: gradient", "gemm");
-  b.add(*entry, b.gemm(6, 3, 4, b.matrix(d, 4, 1), b.matrix(weight, 16, 1), b.matrix(dh, 3, 1)), "linear: gradient",
+  b.add(*entry, b.gemm(6, 3, 4, b.matrix(d, 4, 1), b.matrix(weight, pitch, 1), b.matrix(dh, 3, 1)), "linear: gradient",
         "gemm");
   b.add(*entry,
         b.host("scatter_add_rows",
@@ -229,7 +229,7 @@ void addAccumulate(Builder &b, int index, bool more, unsigned embed, unsigned we
 }
 } // namespace
 
-ProgramT sampleProgram() {
+ProgramT sampleProgram(int64_t pitch) {
   Builder b;
   b.program.target = "cpu";
   b.program.recipe = "# none\n";
@@ -237,21 +237,21 @@ ProgramT sampleProgram() {
   b.program.fingerprints = std::make_unique<FingerprintsT>();
   b.program.constants.assign(64, 3);
   b.parameter("embed", {5, 3}, 3, 0, 0);
-  b.parameter("weight", {4, 3}, 16, 64, 64);
+  b.parameter("weight", {4, 3}, pitch, 64, 64);
   b.program.parameters[1]->aliases = {"tied"};
   b.parameter("frozen", {2}, 2, 320, -1);
   b.program.parameter_bytes = 384;
   b.program.gradient_bytes = b.program.state_bytes = 320;
   unsigned embed = b.buffer("embed", Storage::Parameter, -1, 0, {5, 3}, -1, -1);
-  unsigned weight = b.buffer("weight", Storage::Parameter, -1, 64, {4, 3}, -1, -1, DType::F32, 256);
+  unsigned weight = b.buffer("weight", Storage::Parameter, -1, 64, {4, 3}, -1, -1, DType::F32, 16 * pitch);
   unsigned dEmbed = b.buffer("grad.embed", Storage::Gradient, -1, 0, {5, 3}, -1, -1);
-  unsigned dWeight = b.buffer("grad.weight", Storage::Gradient, -1, 64, {4, 3}, -1, -1, DType::F32, 256);
+  unsigned dWeight = b.buffer("grad.weight", Storage::Gradient, -1, 64, {4, 3}, -1, -1, DType::F32, 16 * pitch);
   b.buffer("constant", Storage::Constant, -1, 0, {16}, -1, -1);
   b.kernel("subtract_rows", {Access::Read, Access::Read, Access::Write});
   b.kernel("half_square_sum", {Access::Read, Access::Read, Access::Write});
-  addPredict(b, embed, weight);
-  addAccumulate(b, 1, false, embed, weight, dEmbed, dWeight);
-  addAccumulate(b, 2, true, embed, weight, dEmbed, dWeight);
+  addPredict(b, embed, weight, pitch);
+  addAccumulate(b, 1, false, embed, weight, dEmbed, dWeight, pitch);
+  addAccumulate(b, 2, true, embed, weight, dEmbed, dWeight, pitch);
   b.program.arena_bytes = 704;
   b.program.optimizer = adamw();
   b.object("x86-64-v3", readObject()); // plain x86-64 code, which runs there too
@@ -379,6 +379,50 @@ ProgramT workingCopyProgram() {
   b.add(*b.entry, std::move(gemm), "product", "gemm");
   b.program.optimizer = adamw();
   return b.finish();
+}
+
+namespace {
+
+std::unique_ptr<InstructionT> update(uint32_t parameter, uint32_t gradient, int64_t bytes) {
+  UpdateT update;
+  update.parameter = parameter;
+  update.gradient = std::make_unique<Operand>(gradient, Access::Read, 0, bytes);
+  auto instruction = std::make_unique<InstructionT>();
+  instruction->operation.Set(std::move(update));
+  instruction->category = "optimizer";
+  return instruction;
+}
+
+} // namespace
+
+ProgramT stepProgram() {
+  ProgramT p = sampleProgram(/*pitch=*/3); // gradients in the arena have no padding
+  p.entries.pop_back();                    // accumulate_more, whose buffers are the last
+  while (p.buffers.back()->entry == 2)
+    p.buffers.pop_back();
+  p.optimizer->in_backward = true;
+  p.optimizer->clip_grad_norm = 0;
+  p.gradient_bytes = 0;
+  for (auto &parameter : p.parameters)
+    parameter->gradient_offset = -1;
+  EntryT &entry = *p.entries[1];
+  entry.name = "step";
+  // `weight` is read at 5 for the last time, `embed` gets its gradient at 6, which becomes 7.
+  for (auto &buffer : p.buffers)
+    if (buffer->entry == 1)
+      buffer->last += buffer->last == 7 ? 2 : buffer->last == 6 ? 1 : 0;
+  auto moveToArena = [&](BufferT &gradient, int first, int last) {
+    gradient.storage = Storage::Arena;
+    gradient.entry = 1;
+    gradient.offset = 704;
+    gradient.first = first, gradient.last = last;
+  };
+  moveToArena(*p.buffers[3], 4, 6); // of `weight`
+  moveToArena(*p.buffers[2], 7, 8); // of `embed`
+  entry.instructions.insert(entry.instructions.begin() + 6, update(1, 3, p.buffers[3]->size));
+  entry.instructions.push_back(update(0, 2, p.buffers[2]->size));
+  entry.arena_bytes = p.arena_bytes = 768;
+  return p;
 }
 
 std::vector<uint8_t> sampleFile() {

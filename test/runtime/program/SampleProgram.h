@@ -3,7 +3,7 @@
 //   h [6, 3] = embed[ids]      y [6, 4] = h weight^T      loss = bias + sum (y - target)^2 / 2
 //
 // Entries: `predict` (y, and y transposed), `accumulate` (overwrites gradients), `accumulate_more` (adds). Parameters:
-// `embed` [5, 3], `weight` [4, 3] with a row pitch of 16 and alias `tied`, `frozen` [2], which nothing uses.
+// `embed` [5, 3], `weight` [4, 3] with a row pitch and alias `tied`, `frozen` [2], which nothing uses.
 #pragma once
 
 #include "runtime/program/Program_generated.h"
@@ -14,7 +14,7 @@
 namespace graft::test {
 
 /// A valid program; tests break what they are about. The kernels' object code comes from the build tree.
-schema::ProgramT sampleProgram();
+schema::ProgramT sampleProgram(int64_t pitch = 16);
 
 /// A program without weights: entry `attend` runs attention forward and backward. Inputs q, dout [2, 128, 4, 16], k, v
 /// [2, 128, 2, 16] (positions before heads), valid [2, 128] bool, segments [2, 128] int64; outputs o, dq, dk, dv, lse
@@ -28,6 +28,10 @@ schema::ProgramT loopProgram();
 /// Parameters `weight` [4, 3] with a row pitch of 16, trained, and `frozen` [2, 3], both with a working copy; entry
 /// `accumulate` gives `product` [4, 2] = weight frozen^T of the copies.
 schema::ProgramT workingCopyProgram();
+
+/// The sample with its optimizer in the backward pass: entries `predict` and `step`, which updates `weight` at 6 and
+/// `embed` at 8; gradients lie in the arena, and `weight` has a row pitch of 3.
+schema::ProgramT stepProgram();
 
 /// Bytes of the sample's file.
 std::vector<uint8_t> sampleFile();

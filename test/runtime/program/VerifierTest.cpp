@@ -604,6 +604,112 @@ TEST(InPlaceVerifier, RejectsWhatTheNextPassReads) {
   EXPECT_THAT(overwrittenInALoop("x"), HasSubstr("buffers 'made' and 'x' overlap"));
 }
 
+UpdateT &update(ProgramT &p, size_t time) {
+  return *operation(p, 1, time).AsUpdate();
+}
+/// Takes the instruction at `time` of `step` out, and puts it in before the one at `to` of those that are left.
+void moveInstruction(ProgramT &p, std::ptrdiff_t time, std::ptrdiff_t to) {
+  auto &all = p.entries[1]->instructions;
+  auto moved = std::move(all[static_cast<size_t>(time)]);
+  all.erase(all.begin() + time);
+  all.insert(all.begin() + to, std::move(moved));
+}
+
+class UpdateVerifierTest : public testing::TestWithParam<Fault> {};
+TEST_P(UpdateVerifierTest, Rejects) {
+  EXPECT_THAT(verdict(GetParam().breakIt, test::stepProgram()), HasSubstr(GetParam().says));
+}
+
+const Fault updateFaults[] = {
+    {"OtherEntry", [](ProgramT &p) { p.entries[1]->name = "accumulate"; }, "as only the entry 'step' does"},
+    {"NoEntry", [](ProgramT &p) { p.entries[1]->name = "accumulate"; }, "none is named 'step'"},
+    {"Apply",
+     [](ProgramT &p) {
+       ProgramT other = test::sampleProgram();
+       p.optimizer->in_backward = false;
+       p.gradient_bytes = other.gradient_bytes;
+       for (size_t i = 0; i < p.parameters.size(); ++i)
+         p.parameters[i]->gradient_offset = other.parameters[i]->gradient_offset;
+     },
+     "as only the entry 'step' does when the optimizer works in the backward pass"},
+    {"GradientBlock", [](ProgramT &p) { p.gradient_bytes = 320; }, "header: has a gradient block, though"},
+    {"GradientOffset", [](ProgramT &p) { p.parameters[0]->gradient_offset = 0; },
+     "'embed': has a place in the gradient block"},
+    {"GradientStorage", [](ProgramT &p) { p.buffers[2]->storage = Storage::Gradient; }, "gradient block of 0 bytes"},
+    {"Clips", [](ProgramT &p) { p.optimizer->clip_grad_norm = 1; }, "before the norm that it clips by is known"},
+    {"NoParameter", [](ProgramT &p) { update(p, 6).parameter = 3; }, "updates parameter 3 of 3"},
+    {"NotTrained", [](ProgramT &p) { update(p, 6).parameter = 2; }, "updates 'frozen', which is not trained"},
+    {"Twice", [](ProgramT &p) { update(p, 8).parameter = 1; }, "updates 'weight' a second time"},
+    {"Never", [](ProgramT &p) { update(p, 8).parameter = 1; }, "never updates 'embed'"},
+    {"OtherShape", [](ProgramT &p) { setExtent(*update(p, 6).gradient, 44); }, "is not one that is read in the arena"},
+    {"Padding",
+     [](ProgramT &p) {
+       p.parameters[1]->row_pitch = 16;
+       p.buffers[3]->size = 256, setExtent(*update(p, 6).gradient, 256);
+       p.entries[1]->arena_bytes = p.arena_bytes = 960;
+     },
+     "updates 'weight', whose rows have padding"},
+    {"Misaligned", [](ProgramT &p) { setByteOffset(*update(p, 8).gradient, 2); },
+     "is not one that is read in the arena"},
+    {"Outside", [](ProgramT &p) { setByteOffset(*update(p, 8).gradient, 4); }, "are outside of buffer 'grad.embed'"},
+    {"WritesTheGradient", [](ProgramT &p) { setAccess(*update(p, 6).gradient, Access::ReadWrite); },
+     "is not one that is read in the arena"},
+    {"NoBuffer", [](ProgramT &p) { setBuffer(*update(p, 6).gradient, 99); }, "operand names buffer 99"},
+    {"WeightsAsGradient", [](ProgramT &p) { setBuffer(*update(p, 6).gradient, 1); },
+     "is not one that is read in the arena"},
+    {"DeadGradient", [](ProgramT &p) { p.buffers[3]->last = 5; }, "uses buffer 'grad.weight' at time 6"},
+    {"UnwrittenGradient", [](ProgramT &p) { setBuffer(*update(p, 6).gradient, 2), p.buffers[2]->first = 6; },
+     "reads buffer 'grad.embed' before it was written"},
+    {"ReadAfterwards", [](ProgramT &p) { moveInstruction(p, 6, 5); }, "reads 'weight' after the update of 'weight'"},
+    {"BeforeTheLoss",
+     [](ProgramT &p) {
+       moveInstruction(p, 3, 6);
+       p.buffers[3]->first = 3, buffer(p, 1, "bias").last = 7;
+     },
+     "updates 'weight' before there is a loss"},
+    {"NoLoss", [](ProgramT &p) { p.entries[1]->outputs[0]->name = "cost"; }, "before there is a loss"},
+    {"WideLoss", [](ProgramT &p) { buffer(p, 1, "loss").size = 8; }, "before there is a loss"}};
+INSTANTIATE_TEST_SUITE_P(Step, UpdateVerifierTest, testing::ValuesIn(updateFaults), caseName);
+
+TEST(UpdateVerifierTest, AcceptsTheStep) {
+  EXPECT_EQ(verdict([](ProgramT &) {}, test::stepProgram()), "ok");
+}
+
+TEST(UpdateVerifierTest, LossIsNotWrittenAgain) {
+  auto again = [](ProgramT &p) { // dh, which the scatter reads, in place of the loss
+    setBuffer(operation(p, 1, 7).AsHostCall()->operands[2], number(p, 1, "loss"));
+  };
+  EXPECT_THAT(verdict(again, test::stepProgram()), HasSubstr("writes the loss after a parameter was updated by it"));
+}
+
+TEST(UpdateVerifierTest, WorkingCopiesAreNotReadAfterwards) {
+  auto change = [](ProgramT &p) {
+    p.parameters[1]->working_offset = 0;
+    p.working_bytes = 64;
+    p.buffers.push_back(std::make_unique<BufferT>(*p.buffers[1]));
+    BufferT &copy = *p.buffers.back();
+    copy.name = "working.weight", copy.storage = Storage::Working, copy.offset = 0;
+    copy.dtype = DType::BF16, copy.size = 24;
+    CopyT read;
+    read.dst = std::make_unique<Operand>(number(p, 1, "dh"), Access::Write, 0, 2);
+    read.src = std::make_unique<Operand>(static_cast<uint32_t>(p.buffers.size() - 1), Access::Read, 0, 2);
+    read.dtype = DType::BF16;
+    operation(p, 1, 7).Set(std::move(read));
+  };
+  EXPECT_THAT(verdict(change, test::stepProgram()), HasSubstr("reads 'working.weight' after the update of 'weight'"));
+}
+
+TEST(UpdateVerifierTest, LoopsDoNotUpdate) {
+  auto change = [](ProgramT &p) {
+    RowLoopT loop;
+    loop.mask = std::make_unique<Operand>(number(p, 1, "target"), Access::Read, 0, 1);
+    loop.indices = std::make_unique<Operand>(number(p, 1, "dh"), Access::Write, 0, 8);
+    loop.rows = loop.chunk = loop.parts = 1, loop.body = 1;
+    operation(p, 1, 5).Set(std::move(loop));
+  };
+  EXPECT_THAT(verdict(change, test::stepProgram()), HasSubstr("updates a parameter in a loop"));
+}
+
 TEST(Verifier, PartsOfAPackedRow) {
   auto cut = [](int64_t parts, ChunkSize size) {
     return [=](ProgramT &p) {
