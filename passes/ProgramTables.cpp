@@ -49,6 +49,7 @@ std::map<std::string, std::string> settings(const Recipe &recipe, const EntryMod
       {"batch.vocabulary", std::to_string(module.graph.vocabulary)},
       {"optimizer.on_nonfinite", std::string(text(recipe.optimizer.onNonfinite))},
       {"objective.old_logprobs", std::string(text(recipe.objective.oldLogprobs))},
+      {"objective.ref_logprobs", std::string(text(recipe.objective.refLogprobs))},
       {"objective.name", recipe.objective.preset.empty() ? recipe.objective.file.written : recipe.objective.preset}};
   for (const EntryPoints::Metric &metric : module.entries.metrics)
     settings["metric." + metric.name] = std::string(name(metric.combine));

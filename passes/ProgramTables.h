@@ -14,6 +14,7 @@ namespace graft {
 ///   metric.NAME                                           exact, sum, max, min, whole: how micro-batches combine
 ///   optimizer.on_nonfinite                                stop, skip
 ///   objective.old_logprobs                                batch, initial, current
+///   objective.ref_logprobs                                batch, initial
 ///   objective.name                                        for titles
 void fillTables(const Recipe &recipe, const EntryModule &module, schema::ProgramT &program);
 

@@ -66,8 +66,8 @@ static bool reachTheSame(AccessType a, AccessType b) {
 static bool liesAtTheBeginning(AccessType to, AccessType from) {
   int64_t narrow = to.getElementBytes(), wide = from.getElementBytes();
   auto startsTogether = [&](auto strides) { return std::get<0>(strides) * narrow == std::get<1>(strides) * wide; };
-  return narrow < wide && to.getColumnStride() == 1 && from.getColumnStride() == 1 && to.getAlign() == from.getAlign() &&
-         !to.getNontemporal() &&
+  return narrow < wide && to.getColumnStride() == 1 && from.getColumnStride() == 1 &&
+         to.getAlign() == from.getAlign() && !to.getNontemporal() &&
          llvm::all_of(llvm::zip_equal(to.getRowStrides(), from.getRowStrides()), startsTogether);
 }
 

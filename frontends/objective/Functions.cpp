@@ -262,10 +262,9 @@ NodeId atToken(Builder &build, NodeId x) {
 bool isOfWords(Builder &build) {
   const Node &x = build.graph[build.call.arguments[0]];
   if (x.kind != Kind::Vocabulary)
-    build.fail(0,
-               "'" + std::string(build.call.function) + "' needs a value per word, this is " +
-                   std::string(phrase(x.kind)),
-               "like logits, an input of kind vocabulary");
+    build.fail(
+        0, "'" + std::string(build.call.function) + "' needs a value per word, this is " + std::string(phrase(x.kind)),
+        "like logits, an input of kind vocabulary");
   return x.kind == Kind::Vocabulary && build.real(0);
 }
 

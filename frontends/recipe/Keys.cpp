@@ -12,6 +12,7 @@ constexpr Names aggregations = {"token_mean", "token_sum", "sequence_mean_token_
                                 "sequence_mean_token_sum_norm"};
 constexpr Names klKinds = {"none", "k1", "k2", "k3"};
 constexpr Names oldLogprobs = {"batch", "initial", "current"};
+constexpr Names refLogprobs = {"batch", "initial"};
 constexpr Names decays = {"matrices", "all"};
 constexpr Names optimizers = {"adamw"};
 constexpr Names nonfinitePolicies = {"stop", "skip"};
@@ -71,6 +72,7 @@ const Key table[] = {
   {"objective", "aggregation", Type::Choice, at<&R::objective, &R::Objective::aggregation>, aggregations},
   {"objective", "kl", Type::Choice, at<&R::objective, &R::Objective::kl>, klKinds},
   {"objective", "old_logprobs", Type::Choice, at<&R::objective, &R::Objective::oldLogprobs>, oldLogprobs},
+  {"objective", "ref_logprobs", Type::Choice, at<&R::objective, &R::Objective::refLogprobs>, refLogprobs},
 
   {"batch", "sequences", Type::Integer, at<&R::batch, &R::Batch::sequences>, {}, 1, 65536, true},
   {"batch", "tokens", Type::Integer, at<&R::batch, &R::Batch::tokens>, {}, 2, 1 << 20, true},
@@ -138,6 +140,9 @@ std::string_view text(KlKind value) {
 }
 std::string_view text(OldLogprobs value) {
   return oldLogprobs[static_cast<size_t>(value)];
+}
+std::string_view text(RefLogprobs value) {
+  return refLogprobs[static_cast<size_t>(value)];
 }
 std::string_view text(Decay value) {
   return decays[static_cast<size_t>(value)];

@@ -38,6 +38,8 @@ enum class Aggregation { TokenMean, TokenSum, SequenceMeanTokenMean, SequenceMea
 enum class KlKind { None, K1, K2, K3 };
 /// Where old log-probs come from: the batch, the first policy of the run, or the policy itself (on-policy: ratio 1).
 enum class OldLogprobs { Batch, Initial, Current };
+/// Where those of the reference policy come from: the batch, or the first policy of the run.
+enum class RefLogprobs { Batch, Initial };
 /// What weight decay applies to: parameters of two or more dimensions, or all.
 enum class Decay { Matrices, All };
 /// What a step does whose loss or gradients are not finite: end the run, or leave weights and moments as they are.
@@ -53,6 +55,7 @@ enum class DeviceKind { Cpu, Cuda };
 std::string_view text(Aggregation);
 std::string_view text(KlKind);
 std::string_view text(OldLogprobs);
+std::string_view text(RefLogprobs);
 std::string_view text(Decay);
 std::string_view text(NonfinitePolicy);
 std::string_view text(OptimizerKind);
@@ -102,6 +105,7 @@ struct Recipe {
     std::optional<Aggregation> aggregation; ///< absent: as the objective says
     std::optional<KlKind> kl;               ///< absent: as the objective says
     OldLogprobs oldLogprobs = OldLogprobs::Batch;
+    RefLogprobs refLogprobs = RefLogprobs::Batch;
     std::vector<ObjectiveParameter> parameters; ///< by name, ascending
     bool operator==(const Objective &) const = default;
   } objective;

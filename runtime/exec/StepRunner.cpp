@@ -58,6 +58,8 @@ private:
       return "advantages are computed from rewards and group_ids: add them to the batch, or give advantages instead";
     if (name == "old_logprobs")
       return "give them, or compile with old_logprobs = \"initial\" or \"current\" in [objective]";
+    if (name == "ref_logprobs")
+      return "give them, or compile with ref_logprobs = \"initial\" in [objective]";
     return "add it to the batch";
   }
   void addDenominator(const std::string &name) {
@@ -144,10 +146,9 @@ Result<StepSettings> StepSettings::read(const Program &program) {
   settings.sharePrompts = sharePrompts != 0;
   number("batch.pad_id", settings.padId, 0);
   number("batch.vocabulary", settings.vocabulary, 1);
-  std::string policy = values["objective.old_logprobs"];
-  settings.oldPolicy = policy == "initial"   ? OldPolicy::Initial
-                       : policy == "current" ? OldPolicy::Current
-                                             : OldPolicy::Batch;
+  for (const char *name : {"old_logprobs", "ref_logprobs"})
+    if (values["objective." + std::string(name)] == "initial")
+      settings.initial.push_back(name);
   settings.updatesInBackward = graft::updatesInBackward(program.root());
   settings.skipNonfinite = values["optimizer.on_nonfinite"] == "skip";
   settings.objective = values["objective.name"];
@@ -253,9 +254,16 @@ Status StepRunner::completeAdvantages(Batch &batch) {
   return Status::ok();
 }
 
-bool StepRunner::needsOldLogprobs(const Batch &batch) const {
-  return settings_.oldPolicy == OldPolicy::Initial && reads(trainingEntry(), "old_logprobs") &&
-         !batch.find("old_logprobs");
+std::vector<std::string> StepRunner::initialLogprobs() const {
+  std::vector<std::string> names = settings_.initial;
+  std::erase_if(names, [&](const std::string &name) { return !reads(trainingEntry(), name); });
+  return names;
+}
+
+void StepRunner::setInitialLogprobs(Batch &batch, const std::vector<float> &logprobs) const {
+  for (const std::string &name : initialLogprobs())
+    if (!batch.find(name))
+      setArray(batch, {name, {batch.sequences, batch.tokens}, logprobs});
 }
 
 namespace {

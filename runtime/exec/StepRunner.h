@@ -18,9 +18,6 @@
 
 namespace graft {
 
-/// Where old log-probs come from.
-enum class OldPolicy { Batch, Initial, Current };
-
 /// What the compiler wrote into the program's settings.
 struct StepSettings {
   int64_t sequences = 0, tokens = 0; ///< rows of a step and their width
@@ -28,9 +25,9 @@ struct StepSettings {
   int64_t packed = 0;        ///< places of a packed row; 0: rows are padded
   bool sharePrompts = false; ///< packed: a prompt is computed once for all sequences that begin with it
   int64_t padId = 0, vocabulary = 0;
-  OldPolicy oldPolicy = OldPolicy::Batch;
-  bool updatesInBackward = false; ///< the entry `step` trains, not `accumulate` and apply()
-  bool skipNonfinite = false;     ///< a step whose loss or gradients are not finite is skipped, not the end
+  std::vector<std::string> initial; ///< arrays that are log-probs under the initial weights
+  bool updatesInBackward = false;   ///< the entry `step` trains, not `accumulate` and apply()
+  bool skipNonfinite = false;       ///< a step whose loss or gradients are not finite is skipped, not the end
   std::string objective;
   std::map<std::string, std::string> combine; ///< metric -> exact, sum, max, min, whole
 
@@ -80,8 +77,10 @@ public:
 
   /// Adds `advantages` [B,S] if the loss reads them and the batch has none. Graph fault if they cannot be computed.
   Status completeAdvantages(Batch &batch);
-  /// True if the loss reads `old_logprobs`, the batch has none, and they are those of the initial weights.
-  bool needsOldLogprobs(const Batch &batch) const;
+  /// Arrays that the loss reads and that are log-probs under the initial weights, whatever a batch holds.
+  std::vector<std::string> initialLogprobs() const;
+  /// Puts log-probs [B,S] under the initial weights where the batch lacks them.
+  void setInitialLogprobs(Batch &batch, const std::vector<float> &logprobs) const;
   /// [B,S] under the present weights.
   Result<std::vector<float>> logprobs(const Batch &batch);
   /// Sets gradients. The batch must be complete: Graph fault for each array that is missing. Usage error if parameters

@@ -59,15 +59,15 @@ void TrainData::require(const StepRunner &runner) {
     return rollout.advantage || rollout.tokens(TokenField::Advantages);
   };
   bool computed = runner.computesAdvantages() && std::ranges::none_of(rollouts_, hasAdvantages);
-  bool initial = settings_.oldPolicy == OldPolicy::Initial;
+  std::vector<std::string> initial = runner.initialLogprobs();
   for (const std::string &name : runner.arraysOf(runner.trainingEntry()))
-    if (!(name == "advantages" && computed) && !(name == "old_logprobs" && initial))
+    if (!(name == "advantages" && computed) && std::ranges::find(initial, name) == initial.end())
       options_.required.push_back(name);
   if (computed && runner.reads(runner.trainingEntry(), "advantages"))
     for (const std::string &name : runner.arraysOf("advantages"))
       options_.required.push_back(name);
-  if (initial)
-    std::erase(options_.used, "old_logprobs");
+  for (const std::string &name : initial)
+    std::erase(options_.used, name);
 }
 
 void TrainData::note(std::string text) {

@@ -65,7 +65,7 @@ Status readJson(const std::string &path, TrainState &state) {
 Status TrainState::write(const std::string &folder) const {
   std::vector<TensorDeclaration> declarations;
   const std::pair<std::string, const std::vector<float> *> arrays[] = {{"first_logprobs", &firstLogprobs},
-                                                                       {"old_logprobs", &oldLogprobs}};
+                                                                       {"initial_logprobs", &initialLogprobs}};
   for (const auto &[name, values] : arrays)
     if (!values->empty())
       declarations.push_back({name, DType::F32, {static_cast<int64_t>(values->size()) / tokens, tokens}});
@@ -86,7 +86,7 @@ Result<TrainState> TrainState::read(const std::string &folder) {
   GRAFT_RETURN_IF_ERROR(readJson(folder + jsonName, state));
   GRAFT_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::open(folder + tensorsName));
   const std::pair<const char *, std::vector<float> *> arrays[] = {{"first_logprobs", &state.firstLogprobs},
-                                                                  {"old_logprobs", &state.oldLogprobs}};
+                                                                  {"initial_logprobs", &state.initialLogprobs}};
   for (const auto &[name, values] : arrays)
     if (const TensorInfo *tensor = file.find(name)) {
       if (tensor->shape.size() != 2 || tensor->shape[1] != state.tokens)
@@ -94,9 +94,10 @@ Result<TrainState> TrainState::read(const std::string &folder) {
                              file.path() + ": tensor '" + name + "'");
       GRAFT_ASSIGN_OR_RETURN(*values, file.readAll<float>(*tensor));
     }
-  if (!state.oldLogprobs.empty() && static_cast<int64_t>(state.oldLogprobs.size()) != state.distinct * state.tokens)
+  if (!state.initialLogprobs.empty() &&
+      static_cast<int64_t>(state.initialLogprobs.size()) != state.distinct * state.tokens)
     return Status::error(Code::Graph, "has not a row for each of " + std::to_string(state.distinct) + " sequences",
-                         file.path() + ": tensor 'old_logprobs'");
+                         file.path() + ": tensor 'initial_logprobs'");
   return state;
 }
 

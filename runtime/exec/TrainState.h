@@ -17,14 +17,14 @@
 namespace graft {
 
 struct TrainState {
-  int64_t step = 0;                 ///< done
-  int64_t sequences = 0;            ///< position in the data: taken so far, counting repetitions
-  int64_t distinct = 0;             ///< of the data when this was written
-  uint64_t data = 0;                ///< TrainData::digest of the sequences taken so far
-  uint64_t program = 0;             ///< fingerprint
-  int64_t tokens = 0;               ///< S
-  std::vector<float> oldLogprobs;   ///< [distinct,S]; empty if the run does not use them
-  std::vector<float> firstLogprobs; ///< [B,S]
+  int64_t step = 0;                   ///< done
+  int64_t sequences = 0;              ///< position in the data: taken so far, counting repetitions
+  int64_t distinct = 0;               ///< of the data when this was written
+  uint64_t data = 0;                  ///< TrainData::digest of the sequences taken so far
+  uint64_t program = 0;               ///< fingerprint
+  int64_t tokens = 0;                 ///< S
+  std::vector<float> initialLogprobs; ///< [distinct,S]; empty if the run does not use them
+  std::vector<float> firstLogprobs;   ///< [B,S]
 
   /// Into an existing folder. Failed if the disk refuses.
   Status write(const std::string &folder) const;

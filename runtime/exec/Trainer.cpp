@@ -40,7 +40,7 @@ private:
   Status restore();
   Status load(const std::string &folder, int64_t step);
   Status belongsHere(const TrainState &state, const std::string &folder) const;
-  Status computeOldLogprobs();
+  Status computeInitialLogprobs();
   Status loop();
   Status takeStep(int64_t step, JsonLinesWriter &metrics);
   /// What a step does that failed: says where a value is not finite; skips the step if the recipe says so.
@@ -55,11 +55,8 @@ private:
   Status finish();
 
   Result<Batch> batchOf(int64_t step);
-  bool usesOldLogprobs() const {
-    return settings().oldPolicy == OldPolicy::Initial && runner_.reads(runner_.trainingEntry(), "old_logprobs");
-  }
-  /// Sequences whose old log-probs are there.
-  int64_t knownOldLogprobs() const { return static_cast<int64_t>(state_.oldLogprobs.size()) / settings().tokens; }
+  /// Sequences whose log-probs under the initial weights are there.
+  int64_t knownLogprobs() const { return static_cast<int64_t>(state_.initialLogprobs.size()) / settings().tokens; }
   const StepSettings &settings() const { return runner_.settings(); }
   bool interrupted() const { return options_.interrupted && options_.interrupted(); }
   Status stopped(int64_t step) const;
@@ -102,23 +99,23 @@ Status Training::stopped(int64_t step) const {
 Result<Batch> Training::batchOf(int64_t step) {
   GRAFT_ASSIGN_OR_RETURN(Batch batch, data_.batch(step));
   GRAFT_RETURN_IF_ERROR(runner_.completeAdvantages(batch));
-  if (usesOldLogprobs()) {
+  if (!runner_.initialLogprobs().empty()) {
     std::vector<float> rows;
     for (int64_t row = 0; row < batch.sequences; ++row) {
-      auto from = state_.oldLogprobs.begin() + data_.sequenceAt(step, row) * batch.tokens;
+      auto from = state_.initialLogprobs.begin() + data_.sequenceAt(step, row) * batch.tokens;
       rows.insert(rows.end(), from, from + batch.tokens);
     }
-    setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, std::move(rows)});
+    runner_.setInitialLogprobs(batch, rows);
   }
   return batch;
 }
 
 /// Log-probs of the sequences that have none yet; the session holds the initial weights.
-Status Training::computeOldLogprobs() {
-  int64_t known = knownOldLogprobs();
-  say("old log-probs: " + std::to_string(data_.sequences() - known) + " sequences under the initial weights");
+Status Training::computeInitialLogprobs() {
+  int64_t known = knownLogprobs();
+  say("log-probs: " + std::to_string(data_.sequences() - known) + " sequences under the initial weights");
   auto start = Clock::now();
-  state_.oldLogprobs.resize(static_cast<size_t>(data_.sequences() * settings().tokens));
+  state_.initialLogprobs.resize(static_cast<size_t>(data_.sequences() * settings().tokens));
   int64_t firstStep = known / settings().sequences + 1;
   for (int64_t step = firstStep; (step - 1) * settings().sequences < data_.sequences(); ++step) {
     if (interrupted())
@@ -128,9 +125,9 @@ Status Training::computeOldLogprobs() {
     for (int64_t row = 0; row < batch.sequences; ++row)
       if (int64_t sequence = (step - 1) * batch.sequences + row; sequence >= known && sequence < data_.sequences())
         std::copy_n(logprobs.begin() + row * batch.tokens, batch.tokens,
-                    state_.oldLogprobs.begin() + sequence * batch.tokens);
+                    state_.initialLogprobs.begin() + sequence * batch.tokens);
   }
-  return event("old_logprobs", {{"sequences", data_.sequences() - known}, {"seconds", secondsSince(start)}});
+  return event("initial_logprobs", {{"sequences", data_.sequences() - known}, {"seconds", secondsSince(start)}});
 }
 
 /// A checkpoint of other rollouts or of another program is none to go on from.
@@ -160,7 +157,7 @@ Status Training::load(const std::string &folder, int64_t step) {
   GRAFT_RETURN_IF_ERROR(readOptimizerState(session_, folder, step));
   state_ = std::move(state);
   size_t used = static_cast<size_t>(data_.sequences() * settings().tokens); // this run may be shorter
-  state_.oldLogprobs.resize(std::min(state_.oldLogprobs.size(), used));
+  state_.initialLogprobs.resize(std::min(state_.initialLogprobs.size(), used));
   return Status::ok();
 }
 
@@ -196,11 +193,11 @@ Status Training::begin() {
       note(text);
   state_.tokens = settings().tokens;
   GRAFT_RETURN_IF_ERROR(restore());
-  bool computes = usesOldLogprobs() && knownOldLogprobs() < data_.sequences();
+  bool computes = !runner_.initialLogprobs().empty() && knownLogprobs() < data_.sequences();
   if (state_.step == 0 || computes)
     GRAFT_RETURN_IF_ERROR(options_.bind(session_, ""));
   if (computes)
-    GRAFT_RETURN_IF_ERROR(computeOldLogprobs());
+    GRAFT_RETURN_IF_ERROR(computeInitialLogprobs());
   if (state_.step > 0 && computes) // the checkpoint's weights again
     GRAFT_RETURN_IF_ERROR(options_.bind(session_, result_.checkpoint));
   result_.firstStep = state_.step + 1;

@@ -132,9 +132,14 @@ Result<std::map<std::string, Tensor>> Interpreted::run(const std::string &entry,
     GRAFT_ASSIGN_OR_RETURN(auto results, call("advantages", arrays, weights));
     arrays["advantages"] = perToken(results["advantages"], batch.tokens);
   }
-  if (needs("old_logprobs") && recipe_.objective.oldLogprobs == OldLogprobs::Initial) {
+  bool old = needs("old_logprobs") && recipe_.objective.oldLogprobs == OldLogprobs::Initial;
+  bool reference = needs("ref_logprobs") && recipe_.objective.refLogprobs == RefLogprobs::Initial;
+  if (old || reference) {
     GRAFT_ASSIGN_OR_RETURN(auto results, call("logprobs", arrays, weights));
-    arrays["old_logprobs"] = results["logprobs"];
+    if (old)
+      arrays["old_logprobs"] = results["logprobs"];
+    if (reference)
+      arrays["ref_logprobs"] = results["logprobs"];
   }
   return call(entry, arrays, weights);
 }

@@ -168,8 +168,7 @@ Status runCompiled(Session &session, StepRunner &runner, LoadedBatch &loaded, co
   }
   // A step computes the log-probs of its loss tokens; those of the others come from a forward pass.
   GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(batch));
-  if (runner.needsOldLogprobs(batch))
-    setArray(batch, {"old_logprobs", {batch.sequences, batch.tokens}, logprobs});
+  runner.setInitialLogprobs(batch, logprobs);
   GRAFT_ASSIGN_OR_RETURN(StepResult step, train(session, runner, batch, flags, results));
   std::span<const float> mask = batch.floats("loss_mask");
   for (size_t i = 0; i < mask.size(); ++i)

@@ -130,9 +130,9 @@ public:
     GRAFT_ASSIGN_OR_RETURN(Batch narrow, batch(runner, false));
     GRAFT_ASSIGN_OR_RETURN(Batch wide, batch(runner, true));
     GRAFT_RETURN_IF_ERROR(runner.completeAdvantages(narrow));
-    if (runner.needsOldLogprobs(narrow)) {
-      GRAFT_ASSIGN_OR_RETURN(std::vector<float> old, runner.logprobs(narrow));
-      setArray(narrow, {"old_logprobs", {narrow.sequences, narrow.tokens}, std::move(old)});
+    if (!runner.initialLogprobs().empty()) {
+      GRAFT_ASSIGN_OR_RETURN(std::vector<float> logprobs, runner.logprobs(narrow));
+      runner.setInitialLogprobs(narrow, logprobs);
     }
     bool updates = runner.settings().updatesInBackward;
     GRAFT_ASSIGN_OR_RETURN(StepResult step,

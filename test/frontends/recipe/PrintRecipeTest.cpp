@@ -23,6 +23,7 @@ graph = "m.onnx"
 [objective]
 preset = "sft"
 old_logprobs = "batch"
+ref_logprobs = "batch"
 
 [batch]
 sequences = 2
@@ -74,6 +75,7 @@ advantages = "rloo"
 aggregation = "sequence_mean_token_sum_norm"
 kl = "k3"
 old_logprobs = "current"
+ref_logprobs = "initial"
 clip_low = 0.2
 divisor = 1024
 mode = "abs\"olute"

@@ -290,6 +290,28 @@ TEST_F(Trainer, AResumedRunMayBeLonger) {
   expectSameResults("whole", "parts", 3);
 }
 
+// Tests a reference policy that is the run's first: nothing lies between the two in step 1, something later, and a
+// resumed run knows the same reference.
+TEST_F(Trainer, ReferenceIsTheFirstPolicy) {
+  const std::string withReference = "preset = \"grpo\"\nadvantages = \"grpo\"\nold_logprobs = \"current\"\nkl = "
+                                    "\"k3\"\nkl_coef = 0.1\nref_logprobs = ";
+  TinyRun whole = runIn("whole"), parts = runIn("parts");
+  whole.steps = 3;
+  ASSERT_TRUE(whole.run(withReference + "\"initial\"").isOk());
+  parts.steps = 1;
+  ASSERT_TRUE(parts.run(withReference + "\"initial\"").isOk());
+  parts.steps = 3;
+  parts.resume = true;
+  ASSERT_TRUE(parts.run(withReference + "\"initial\"").isOk());
+  expectSameResults("whole", "parts", 3);
+  auto rows = metricsOf(at.path("whole"));
+  EXPECT_NEAR(rows[0].at("kl"), 0, 1e-9);
+  EXPECT_GT(rows[2].at("kl"), 1e-6);
+  auto without = runIn("without").run(withReference + "\"batch\"");
+  ASSERT_FALSE(without.isOk());
+  EXPECT_THAT(without.status().text(), HasSubstr("ref_logprobs"));
+}
+
 TEST_F(Trainer, StopsAtNumbersThatAreNotFiniteAndSavesNothing) {
   TinyRun run = runIn("run");
   run.bind = [](Session &session, const std::string &folder) {

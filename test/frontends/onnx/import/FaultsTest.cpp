@@ -488,7 +488,7 @@ TEST(Import, SmolLM2) {
     if (op->getNumResults() == 1 && !llvm::isa<mlir::arith::ConstantOp>(op))
       integers += nn::typeOf(op->getResult(0)).getElementType().isInteger(64);
   });
-  EXPECT_LE(integers, 1u); // position_ids with a dimension more
+  EXPECT_LE(integers, 1u);     // position_ids with a dimension more
   EXPECT_LT(operators, 2700u); // equal ones are not one yet
   EXPECT_THAT(nn::shapeOf(forwardOf(*model).getBody().front().getTerminator()->getOperand(0)),
               testing::ElementsAre(16, 160, 49152));
