@@ -6,6 +6,7 @@
 #include "dialects/rl/Names.h"
 #include "passes/lower/EntryBuilder.h"
 #include "passes/schedule/Arena.h"
+#include "runtime/program/Instructions.h"
 
 namespace graft {
 
@@ -56,7 +57,7 @@ private:
 
   // The optimizer's steps between the instructions (Updates.cpp).
   /// True if each parameter is updated as soon as nothing needs it or its gradient any more.
-  bool updates() const { return program_.optimizer && program_.optimizer->in_backward && !gradients_.empty(); }
+  bool updates() const { return updatesInBackward(program_) && !gradients_.empty(); }
   void insertUpdates();
   int updateTime(const Gradient &gradient);
   std::unique_ptr<schema::InstructionT> makeUpdate(const Gradient &gradient);

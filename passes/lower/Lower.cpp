@@ -10,7 +10,6 @@
 #include "passes/lower/KernelEmitter.h"
 #include "passes/lower/Products.h"
 #include "runtime/program/Hash.h"
-#include "runtime/program/Instructions.h"
 #include "runtime/program/Layout.h"
 
 #include "mlir/IR/Dominance.h"
@@ -113,7 +112,7 @@ void EntryLowering::accumulateInto(Value value, const Place &place) {
 /// In the gradient block; or, if the parameter is updated in this entry, in the arena until then.
 Place EntryLowering::gradientPlace(const schema::ParameterT &parameter, RankedTensorType type) {
   std::string name = rl::gradientPrefix.str() + parameter.name;
-  if (program_.optimizer && program_.optimizer->in_backward) {
+  if (updatesInBackward(program_)) {
     Place place = entry_.newBuffer(type, name, "gradient");
     entry_.buffer(place.buffer).name = name;
     return place;
@@ -490,7 +489,7 @@ void layOutParameters(schema::ProgramT &program, llvm::ArrayRef<std::string> wor
     return offset;
   };
   schema::DType stateForm = program.optimizer ? program.optimizer->state : schema::DType::F32;
-  bool hasBlock = !program.optimizer || !program.optimizer->in_backward;
+  bool hasBlock = !updatesInBackward(program);
   program.parameter_bytes = program.gradient_bytes = program.state_bytes = program.working_bytes = 0;
   for (auto &parameter : program.parameters) {
     int64_t elements = elementsOf(*parameter);

@@ -26,7 +26,7 @@ StepEstimate estimateStep(const schema::ProgramT &program, int64_t microBatches,
     }
     step.flops += times * mostFlops(*entry);
   }
-  if (program.optimizer && program.optimizer->in_backward)
+  if (updatesInBackward(program))
     return step; // updates are instructions
   // The optimizer: the norm reads gradients; AdamW reads them, reads and writes weights and both moments, writes
   // copies.

@@ -13,6 +13,9 @@ namespace graft {
 inline bool updatesInBackward(const schema::Program &program) {
   return program.optimizer() && program.optimizer()->in_backward();
 }
+inline bool updatesInBackward(const schema::ProgramT &program) {
+  return program.optimizer && program.optimizer->in_backward;
+}
 constexpr std::string_view updatingEntry = "step";
 
 /// Calls `visit` for every buffer that the instruction reads or writes; one that it uses twice, twice.

@@ -18,7 +18,7 @@ PlanSummary PlanSummary::of(const schema::ProgramT &program) {
   }
   summary.parameterBytes = program.parameter_bytes;
   summary.gradientBytes = program.gradient_bytes;
-  summary.updatesInBackward = program.optimizer && program.optimizer->in_backward;
+  summary.updatesInBackward = graft::updatesInBackward(program);
   summary.stateBytes = 2 * program.state_bytes;
   summary.workingBytes = program.working_bytes;
   summary.arenaBytes = program.arena_bytes;
