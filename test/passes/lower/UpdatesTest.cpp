@@ -152,6 +152,7 @@ TEST_F(Updates, DoNotWaitForTheEndWhereAGradientIsAView) {
 
 TEST_F(Updates, AFunctionWithoutGradientsHasNone) {
   auto program = compiled(twoLayers, {"a", "b"});
+  ASSERT_TRUE(program);
   schema::ProgramT table;
   program->root().UnPackTo(&table);
   OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(R"(
