@@ -110,6 +110,8 @@ struct Operand {
 constexpr double smallProduct = 8e6;
 // Up to so many rows, packing a turned b takes a good part of the time.
 constexpr int64_t fewRows = 512;
+// A bfloat16 primitive that accumulates reads all of c before it writes it: a block of so many rows is still in a cache.
+constexpr int64_t accumulatedRows = 592;
 
 double operations(const GemmShape &shape) {
   return 2.0 * double(shape.m) * double(shape.n) * double(shape.k);
@@ -166,6 +168,8 @@ Gemm GemmPlanner::plan(const GemmShape &original) {
   int parts = std::max(2, workers_);
   bool cutsBatch = !whole.batch.empty() && whole.batch[0] >= parts;
   bool cutsRows = !cutsBatch && whole.m >= whole.n;
+  if (cutsRows && whole.accumulate && whole.type == MatrixType::BF16)
+    parts = std::max(parts, static_cast<int>(whole.m / accumulatedRows));
   for (int part = 0; part < parts; ++part) {
     Gemm::Piece piece;
     piece.shape = whole;
