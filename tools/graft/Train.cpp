@@ -1,5 +1,6 @@
 // `graft train RECIPE | P.graft --rollouts R --steps N --out DIR`: the training loop with its run directory.
 #include "passes/Compiler.h"
+#include "runtime/device/cpu/Memory.h"
 #include "runtime/exec/Trainer.h"
 #include "runtime/program/ProgramFile.h"
 #include "tools/graft/Command.h"
@@ -132,6 +133,7 @@ Result<Program> programOf(const RunDirectory &directory, const TrainFlags &flags
     GRAFT_RETURN_IF_ERROR(directory.copyProgram(flags.what));
   else
     GRAFT_RETURN_IF_ERROR(compileInto(directory, flags.what, shell));
+  releaseFreedMemory(); // the compiler's
   return Program::open(directory.programPath());
 }
 

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -35,6 +36,12 @@ Result<HostBlock> HostBlock::allocate(size_t bytes, std::string_view what) {
   block.data_ = static_cast<uint8_t *>(data);
   block.size_ = bytes;
   return block;
+}
+
+void releaseFreedMemory() {
+#ifdef __GLIBC__
+  (void)::malloc_trim(0);
+#endif
 }
 
 int64_t hostMemoryBytes() {
