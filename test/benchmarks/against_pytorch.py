@@ -113,7 +113,9 @@ def result_of(work, name, graft, sides, bare):
         value = limit.of(graft, ours["median"], part(bare)["median"] if bare else None)
         limits.append({"what": limit.what, "value": value, "bar": limit.bar, "holds": value <= limit.bar})
     return {"work": name, "ratio": ratio, "bar": work.bar, "holds": ratio <= work.bar and all(limit["holds"] for limit in limits), "quiet": quiet,
-            "best": best, "graft": ours, "pytorch": variants, "limits": limits, "torch": sides[0].ready["torch"]}
+            "best": best, "graft": ours, "pytorch": variants, "limits": limits, "torch": sides[0].ready["torch"],
+            "flops": max(entry["flops"] for entry in graft.plan["entries"]),
+            "optimizer_bytes": 28 * graft.plan["trained_parameters"] + graft.plan["working_bytes"]}
 
 
 def measure_ceilings(bench):
@@ -128,11 +130,23 @@ def measure_ceilings(bench):
 
 
 def machine_ceilings(bench):
-    """The most that instructions and memory do, in words; nothing where the program that measures them was not built."""
+    """The most that instructions and memory do: what -> (rate, unit); empty where the program that measures them was not built."""
     if not os.path.isfile(KERNELS):
-        return []
+        return {}
     lines, _ = run_kernels(bench, "ceilings")
-    return [" ".join(line.split()[:-2]) for line in lines]
+    return {" ".join(words[:-4]): (float(words[-4]), words[-3]) for words in map(str.split, lines)}
+
+
+def add_roofline(result, machine):
+    """Which share of a work's seconds it would take at the machine's ceilings: its operations, and then its optimizer's bytes."""
+    work = WORKS[result["work"]]
+    rate = next((rate for what, (rate, _) in machine.items() if what.startswith("float32 FMA" if work.compute == "float32" else "bfloat16 dot")), None)
+    if work.roofline is None or rate is None:
+        return
+    triad = next(rate for what, (rate, _) in machine.items() if what.startswith("triad"))
+    share = (result["flops"] / rate + result["optimizer_bytes"] / triad) / 1e9 / result["graft"]["median"]
+    result["limits"].append({"what": "of the roofline, at least", "value": share, "bar": work.roofline, "holds": share >= work.roofline})
+    result["holds"] &= share >= work.roofline
 
 
 def table(rows):
@@ -166,7 +180,7 @@ def show(result):
     print(f"\nceilings as PyTorch {result['torch']} reaches them with {result['threads']} threads: "
           f"{ceilings['matmul_gflops']:.0f} GFLOP/s in float32 products, {ceilings['triad_gb_per_s']:.1f} GB/s in a triad")
     if result["machine"]:
-        print("the machine's own: " + "; ".join(result["machine"]))
+        print("the machine's own: " + "; ".join(f"{what} {rate:g} {unit}" for what, (rate, unit) in result["machine"].items()))
     else:
         print("for the machine's own, build what measures them: ninja -C build kernel_benchmark")
 
@@ -289,7 +303,10 @@ def run(options):
     before = measure_ceilings(bench)
     works = [measure(bench, name) for name in dict.fromkeys(options.works or WORKS)]
     after = measure_ceilings(bench)
-    result = {"works": works, "machine": machine_ceilings(bench), "ceilings": {name: max(before[name], after[name]) for name in before}, "torch": works[0]["torch"], "threads": bench.threads,
+    machine = machine_ceilings(bench)
+    for work in works:
+        add_roofline(work, machine)
+    result = {"works": works, "machine": machine, "ceilings": {name: max(before[name], after[name]) for name in before}, "torch": works[0]["torch"], "threads": bench.threads,
               "rounds": bench.rounds}
     if options.json:
         print(json.dumps(result))
