@@ -110,7 +110,8 @@ struct Operand {
 constexpr double smallProduct = 8e6;
 // Up to so many rows, packing a turned b takes a good part of the time.
 constexpr int64_t fewRows = 512;
-// A bfloat16 primitive that accumulates reads all of c before it writes it: a block of so many rows is still in a cache.
+// A bfloat16 primitive that accumulates reads all of c before it writes it: a block of so many rows is still in a
+// cache.
 constexpr int64_t accumulatedRows = 592;
 
 double operations(const GemmShape &shape) {

@@ -34,8 +34,8 @@ private:
 /// Bytes that this process may use: physical memory, or less by cgroup limit (v2 memory.max, v1 limit_in_bytes).
 int64_t hostMemoryBytes();
 
-/// Gives what was freed back to the system, where the C library would keep it for later (glibc). After a compile that is
-/// a part of the device's memory that nobody planned.
+/// Gives what was freed back to the system, where the C library would keep it for later (glibc). After a compile that
+/// is a part of the device's memory that nobody planned.
 void releaseFreedMemory();
 
 /// Largest resident set that this process has had, in bytes (VmHWM).
