@@ -6,9 +6,9 @@
 #include "frontends/mlir/Diagnostics.h"
 #include "passes/Compiler.h"
 #include "passes/ProgramTables.h"
-#include "passes/Stopwatch.h"
 #include "passes/precision/NarrowProducts.h"
 #include "passes/precision/NarrowStorage.h"
+#include "runtime/base/Stopwatch.h"
 #include "runtime/device/cpu/Memory.h"
 #include "runtime/observe/NumberText.h"
 

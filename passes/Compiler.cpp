@@ -2,13 +2,13 @@
 
 #include "dialects/rl/RLDialect.h"
 #include "frontends/mlir/Diagnostics.h"
-#include "passes/Stopwatch.h"
 #include "passes/codegen/Passes.h"
 #include "passes/codegen/Ptxas.h"
 #include "passes/recompute/DoesNotFit.h"
 #include "runtime/base/AtomicFile.h"
 #include "runtime/base/ByteSize.h"
 #include "runtime/base/File.h"
+#include "runtime/base/Stopwatch.h"
 #include "runtime/device/cpu/Memory.h"
 #include "runtime/observe/NumberText.h"
 

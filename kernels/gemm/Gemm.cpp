@@ -119,7 +119,7 @@ double operations(const GemmShape &shape) {
 }
 } // namespace
 
-// Rules, measured on Zen 5 and Sapphire Rapids (test/benchmarks/gemm.cpp):
+// Rules, measured on Zen 5 and Sapphire Rapids (test/benchmarks/kernels.cpp):
 //   k = 0                                  c is set to zero, or left alone when accumulating
 //   no library                             our own loop
 //   very few rows, a large b that is       TurnedProduct: the library would turn all of b for them

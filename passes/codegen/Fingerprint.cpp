@@ -35,7 +35,7 @@ auto header(rt::RowProgramOp program) {
 } // namespace
 
 unsigned SameProgram::getHashValue(rt::RowProgramOp program) {
-  llvm::hash_code hash = llvm::hash_combine(program.getRowsAttr(), program.getColumnsAttr(), program.getGroupAttr());
+  llvm::hash_code hash = llvm::hash_value(header(program));
   for (Type type : program.getBody()->getArgumentTypes())
     hash = llvm::hash_combine(hash, type);
   program.getBody()->walk([&](Operation *op) {

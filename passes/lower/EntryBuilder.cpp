@@ -89,17 +89,7 @@ Place EntryBuilder::newBuffer(RankedTensorType type, const std::string &name, co
   return {index, 0, denseStrides(type.getShape())};
 }
 
-Place EntryBuilder::newBuffer(RankedTensorType type, int64_t pitch, const std::string &name,
-                              const std::string &origin) {
-  Place place = newBuffer(type, name, origin);
-  int64_t columns = type.getShape().back();
-  buffer(place.buffer).size = buffer(place.buffer).size / columns * pitch;
-  for (int64_t &stride : MutableArrayRef(place.strides).drop_back())
-    stride = stride / columns * pitch;
-  return place;
-}
-
-const Place &EntryBuilder::place(Value value) {
+const Place &EntryBuilder::place(Value value, std::optional<int64_t> pitch) {
   auto it = places_.find(value);
   if (it != places_.end())
     return it->second;
@@ -108,7 +98,14 @@ const Place &EntryBuilder::place(Value value) {
   if (op && matchPattern(op, m_Constant(&elements)))
     return places_[value] = constant(elements);
   std::string origin = op ? originOf(op) : "";
-  return places_[value] = newBuffer(nn::typeOf(value), op ? op->getName().getStringRef().str() : "argument", origin);
+  Place place = newBuffer(nn::typeOf(value), op ? op->getName().getStringRef().str() : "argument", origin);
+  if (pitch) {
+    int64_t columns = nn::shapeOf(value).back(), &size = buffer(place.buffer).size;
+    size = size / columns * *pitch;
+    for (int64_t &stride : MutableArrayRef(place.strides).drop_back())
+      stride = stride / columns * *pitch;
+  }
+  return places_[value] = std::move(place);
 }
 
 namespace {

@@ -37,13 +37,12 @@ public:
 
   /// A new dense arena buffer of the type, for a value or a temporary.
   Place newBuffer(mlir::RankedTensorType type, const std::string &name, const std::string &origin);
-  /// The same with rows, along the last dimension, that begin `pitch` elements apart.
-  Place newBuffer(mlir::RankedTensorType type, int64_t pitch, const std::string &name, const std::string &origin);
   /// Fixes where a value will be written, before it is.
   void setPlace(mlir::Value value, Place place) { places_[value] = std::move(place); }
   bool hasPlace(mlir::Value value) const { return places_.contains(value); }
-  /// Where the value lives; makes a dense arena buffer on first use.
-  const Place &place(mlir::Value value);
+  /// Where the value lives; makes an arena buffer on first use: dense, or with rows, along the last dimension, that
+  /// begin `pitch` elements apart.
+  const Place &place(mlir::Value value, std::optional<int64_t> pitch = std::nullopt);
   /// A buffer outside of the arena.
   int addBuffer(schema::Storage storage, int64_t offset, mlir::RankedTensorType type, const std::string &name);
   /// The constant's bytes, appended to the program's once per distinct content.

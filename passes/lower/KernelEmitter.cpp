@@ -53,7 +53,7 @@ private:
   // What must be stored, and where.
   bool needsMemory(Value value) const;
   bool endsHere(Value operand) const;
-  void placeInOperand(Value value);
+  std::optional<int64_t> pitchOf(Value value) const;
   int cost(Value value);
   bool isFullMember(Value value) const {
     Operation *op = value.getDefiningOp();
@@ -185,20 +185,18 @@ bool KernelEmitter::endsHere(Value operand) const {
          llvm::all_of(operand.getUsers(), [&](Operation *user) { return grouping_.groupOf(user) == index_; });
 }
 
-/// Within a loop, gives a value that is narrower than an operand of which it is made, and that nobody reads after it,
-/// rows as far apart as that one's: then it may take its memory (InPlace.h). A chunk of a head's logits is by far the
+/// Within a loop, rows of a value that is narrower than an operand of which it is made, and that nobody reads after it,
+/// are as far apart as that one's: then it may take its memory (InPlace.h). A chunk of a head's logits is by far the
 /// largest array of a program.
-void KernelEmitter::placeInOperand(Value value) {
-  Type type = nn::typeOf(value).getElementType();
-  if (!isa<rl::TokenLoopOp>(value.getParentBlock()->getParentOp()) || !rt::runsColumnsInOrder(kernels_) ||
-      entry_.hasPlace(value) || !type.isBF16())
-    return;
+std::optional<int64_t> KernelEmitter::pitchOf(Value value) const {
+  bool inLoop = isa<rl::TokenLoopOp>(value.getParentBlock()->getParentOp());
+  if (!inLoop || !rt::runsColumnsInOrder(kernels_) || !nn::typeOf(value).getElementType().isBF16())
+    return std::nullopt;
   for (Operation *member : group_.members)
     for (Value operand : member->getOperands())
       if (endsHere(operand) && nn::typeOf(operand).getElementType().isF32())
-        return entry_.setPlace(value, entry_.newBuffer(nn::typeOf(value), 2 * columns(),
-                                                       value.getDefiningOp()->getName().getStringRef().str(),
-                                                       originOf(value.getDefiningOp())));
+        return 2 * columns();
+  return std::nullopt;
 }
 
 /// Operations it takes to compute a full member in a later sweep from loads and row values.
@@ -471,8 +469,7 @@ LogicalResult KernelEmitter::emitSweep(int sweep) {
     if (grouping_.isRowLevel(value) || grouping_.level(value) != sweep)
       continue;
     if (needsMemory(value)) {
-      placeInOperand(value);
-      const Place &place = entry_.place(value);
+      const Place &place = entry_.place(value, pitchOf(value));
       stored.push_back(value);
       writes.push_back(argument({place.buffer, place.offset, rowStrides(place.strides)}, 1, schema::Access::Write));
     }

@@ -20,10 +20,7 @@ using namespace mlir;
 namespace graft {
 
 int64_t elementsOf(const schema::ParameterT &parameter) {
-  int64_t elements = 1;
-  for (int64_t size : parameter.shape)
-    elements *= size;
-  return elements;
+  return *elementCount(parameter.shape);
 }
 
 namespace {

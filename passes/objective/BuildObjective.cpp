@@ -86,12 +86,12 @@ private:
     }
     if (inputs_.labels && nn::shapeOf(inputs_.labels) != ArrayRef<int64_t>{batch_, width_})
       fail("'labels' are not one per token");
-    if (words_ < 0 && countsWords())
-      fail("objective '" + objective_.name + "' counts words, but uses no input per word");
     if (inputs_.groupIds && nn::shapeOf(inputs_.groupIds) != ArrayRef<int64_t>{batch_})
       fail("'group_ids' are not one per sequence");
     if (!element_)
       fail("objective '" + objective_.name + "' is given no input");
+    if (good && !available(objective_.result)) // its inputs are there
+      fail("objective '" + objective_.name + "' counts words, but uses no input per word");
     return success(good);
   }
   void adopt(ArrayRef<int64_t> shape) {
@@ -102,13 +102,6 @@ private:
     if (words_ < 0 && shape.size() == 3)
       words_ = shape[2];
   }
-  bool countsWords() const {
-    std::vector<bool> reached = graph_.reachable({objective_.result});
-    for (NodeId id = 0; id < graph_.size(); ++id)
-      if (reached[id] && graph_[id].op == Op::Symbol && static_cast<Symbol>(graph_[id].index) == Symbol::Words)
-        return true;
-    return false;
-  }
   bool fits(Kind kind, ArrayRef<int64_t> shape) const {
     if (kind == Kind::Vocabulary)
       return shape == ArrayRef<int64_t>{batch_, width_, words_};
@@ -116,11 +109,17 @@ private:
     return kind == Kind::Token ? perToken || perSequence : kind == Kind::Sequence ? perSequence : shape.empty();
   }
 
+  /// Are the inputs of a value given? How many words there are, an input per word says.
   bool available(NodeId root) const {
     std::vector<bool> reached = graph_.reachable({root});
-    for (NodeId id = 0; id < graph_.size(); ++id)
-      if (reached[id] && graph_[id].op == Op::Input && !inputs_.values.count(objective_.inputs[graph_[id].index].name))
+    for (NodeId id = 0; id < graph_.size(); ++id) {
+      const Node &node = graph_[id];
+      bool lacks = node.op == Op::Input    ? !inputs_.values.count(objective_.inputs[node.index].name)
+                   : node.op == Op::Symbol ? static_cast<Symbol>(node.index) == Symbol::Words && words_ < 0
+                                           : false;
+      if (reached[id] && lacks)
         return false;
+    }
     return true;
   }
 
@@ -222,49 +221,46 @@ private:
 
   Value reduction(const Node &node) {
     NodeId x = node.operands[0];
+    ReduceKind kind = kindOf(node.op);
     switch (node.op) {
-    case Op::VocabularySum:
-      return words(ReduceKind::Sum, x);
-    case Op::VocabularyMax:
-      return words(ReduceKind::Max, x);
-    case Op::VocabularyMin:
-      return words(ReduceKind::Min, x);
     case Op::AtToken:
       return b_.sum(b_.selectOrZero(isToken(), at(x, Kind::Vocabulary)), {2});
+    case Op::VocabularySum:
+    case Op::VocabularyMax:
+    case Op::VocabularyMin:
+      return b_.reduce(kind, at(x, Kind::Vocabulary), {2});
     case Op::SequenceSum:
-      return sequence(ReduceKind::Sum, x);
     case Op::SequenceMax:
-      return sequence(ReduceKind::Max, x);
     case Op::SequenceMin:
-      return sequence(ReduceKind::Min, x);
+      return rl::SequenceReduceOp::create(builder_, loc_, kind, at(x, Kind::Token), mask());
     case Op::GroupSum:
-      return group(ReduceKind::Sum, x);
     case Op::GroupMax:
-      return group(ReduceKind::Max, x);
     case Op::GroupMin:
-      return group(ReduceKind::Min, x);
-    case Op::BatchSum:
-      return batch(ReduceKind::Sum, x);
-    case Op::BatchMax:
-      return batch(ReduceKind::Max, x);
+      return rl::GroupReduceOp::create(builder_, loc_, kind, at(x, Kind::Sequence), inputs_.groupIds, rows());
     default:
-      return batch(ReduceKind::Min, x);
+      return rl::BatchReduceOp::create(builder_, loc_, kind, at(x, Kind::Sequence), rows());
     }
   }
-  Value words(ReduceKind kind, NodeId x) { return b_.reduce(kind, at(x, Kind::Vocabulary), {2}); }
+  static ReduceKind kindOf(Op op) {
+    switch (op) {
+    case Op::VocabularyMax:
+    case Op::SequenceMax:
+    case Op::GroupMax:
+    case Op::BatchMax:
+      return ReduceKind::Max;
+    case Op::VocabularyMin:
+    case Op::SequenceMin:
+    case Op::GroupMin:
+    case Op::BatchMin:
+      return ReduceKind::Min;
+    default:
+      return ReduceKind::Sum;
+    }
+  }
   /// For each word of each token whether it is the token.
   Value isToken() {
     Value words = b_.iota(shape(Kind::Vocabulary), 2, nn::typeOf(inputs_.labels).getElementType());
     return b_.compare(arith::CmpIPredicate::eq, words, eachWord(inputs_.labels));
-  }
-  Value sequence(ReduceKind kind, NodeId x) {
-    return rl::SequenceReduceOp::create(builder_, loc_, kind, at(x, Kind::Token), mask());
-  }
-  Value group(ReduceKind kind, NodeId x) {
-    return rl::GroupReduceOp::create(builder_, loc_, kind, at(x, Kind::Sequence), inputs_.groupIds, rows());
-  }
-  Value batch(ReduceKind kind, NodeId x) {
-    return rl::BatchReduceOp::create(builder_, loc_, kind, at(x, Kind::Sequence), rows());
   }
 
   template <typename MathOp> Value math(Value x) { return MathOp::create(builder_, loc_, x); }

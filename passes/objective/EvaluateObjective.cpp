@@ -45,9 +45,9 @@ public:
     for (const Input &input : objective_.metricInputs())
       readInput(input, false);
     if (objective_.usesGroups())
-      readGroups();
+      groups = readIntegers("group_ids", "compares the sequences of a group", {batch_});
     if (objective_.usesLabels())
-      readLabels();
+      labels = readIntegers("labels", "needs the words that the tokens are", {batch_, width_});
     for (const char *count : {"tokens", "sequences", "rows"})
       readCount(count);
     return std::move(status_);
@@ -122,41 +122,27 @@ private:
       return;
     }
     Tensor value = toFloats(widened(*found));
-    bool perSequence = value.shape() == Tensor::Shape{batch_};
-    bool perToken = value.shape() == Tensor::Shape{batch_, width_};
-    bool good = input.kind == Kind::Vocabulary ? value.shape() == Tensor::Shape{batch_, width_, words_}
-                : input.kind == Kind::Token    ? perSequence || perToken
-                : input.kind == Kind::Sequence ? perSequence
-                                               : value.size() == 1;
-    if (!good)
-      return fail(input.name, "has shape " + print(found->shape()) + ", expected " + kind + ": " +
-                                  (input.kind == Kind::Vocabulary ? print({batch_, width_, words_})
-                                   : input.kind == Kind::Token    ? print({batch_, width_})
-                                   : input.kind == Kind::Sequence ? print({batch_})
-                                                                  : "[]"));
+    Tensor::Shape expected = input.kind == Kind::Vocabulary ? Tensor::Shape{batch_, width_, words_}
+                             : input.kind == Kind::Token    ? Tensor::Shape{batch_, width_}
+                             : input.kind == Kind::Sequence ? Tensor::Shape{batch_}
+                                                            : Tensor::Shape{};
+    bool perSequence = input.kind == Kind::Token && value.shape() == Tensor::Shape{batch_};
+    if (input.kind == Kind::Scalar ? value.size() != 1 : value.shape() != expected && !perSequence)
+      return fail(input.name, "has shape " + print(found->shape()) + ", expected " + kind + ": " + print(expected));
     values[input.name] = input.kind == Kind::Scalar ? value.reshaped({}) : value;
   }
 
-  void readGroups() {
-    const Tensor *found = find("group_ids");
+  /// Integers of this shape; `why` they are needed. Nothing after a fault.
+  std::optional<Tensor> readIntegers(const std::string &name, const std::string &why, const Tensor::Shape &shape) {
+    const Tensor *found = find(name);
     if (!found)
-      return fail("group_ids", "missing: '" + objective_.name + "' compares the sequences of a group");
-    if (found->shape() != Tensor::Shape{batch_})
-      return fail("group_ids", "has shape " + print(found->shape()) + ", expected " + print({batch_}));
-    if (found->isFloat())
-      return fail("group_ids", "holds floats, expected integers");
-    groups = *found;
-  }
-
-  void readLabels() {
-    const Tensor *found = find("labels");
-    if (!found)
-      return fail("labels", "missing: '" + objective_.name + "' needs the words that the tokens are");
-    if (found->isFloat())
-      return fail("labels", "holds floats, expected integers");
-    labels = widened(*found);
-    if (labels->shape() != Tensor::Shape{batch_, width_})
-      fail("labels", "has shape " + print(found->shape()) + ", expected " + print({batch_, width_}));
+      return fail(name, "missing: '" + objective_.name + "' " + why), std::nullopt;
+    Tensor wide = widened(*found);
+    if (wide.shape() != shape)
+      return fail(name, "has shape " + print(found->shape()) + ", expected " + print(shape)), std::nullopt;
+    if (wide.isFloat())
+      return fail(name, "holds floats, expected integers"), std::nullopt;
+    return wide;
   }
 
   void readCount(const std::string &name) {

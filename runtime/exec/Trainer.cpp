@@ -1,10 +1,10 @@
 #include "runtime/exec/Trainer.h"
 
+#include "runtime/base/Stopwatch.h"
 #include "runtime/exec/OptimizerFile.h"
 #include "runtime/exec/TrainData.h"
 #include "runtime/exec/TrainState.h"
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -12,12 +12,6 @@
 namespace graft {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double secondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Values of a step that go into its line besides the program's.
 struct StepLine {
@@ -114,7 +108,7 @@ Result<Batch> Training::batchOf(int64_t step) {
 Status Training::computeInitialLogprobs() {
   int64_t known = knownLogprobs();
   say("log-probs: " + std::to_string(data_.sequences() - known) + " sequences under the initial weights");
-  auto start = Clock::now();
+  Stopwatch watch;
   state_.initialLogprobs.resize(static_cast<size_t>(data_.sequences() * settings().tokens));
   int64_t firstStep = known / settings().sequences + 1;
   for (int64_t step = firstStep; (step - 1) * settings().sequences < data_.sequences(); ++step) {
@@ -127,7 +121,7 @@ Status Training::computeInitialLogprobs() {
         std::copy_n(logprobs.begin() + row * batch.tokens, batch.tokens,
                     state_.initialLogprobs.begin() + sequence * batch.tokens);
   }
-  return event("initial_logprobs", {{"sequences", data_.sequences() - known}, {"seconds", secondsSince(start)}});
+  return event("initial_logprobs", {{"sequences", data_.sequences() - known}, {"seconds", watch.seconds()}});
 }
 
 /// A checkpoint of other rollouts or of another program is none to go on from.
@@ -206,7 +200,7 @@ Status Training::begin() {
 }
 
 Status Training::takeStep(int64_t step, JsonLinesWriter &metrics) {
-  auto start = Clock::now();
+  Stopwatch watch;
   GRAFT_ASSIGN_OR_RETURN(Batch batch, batchOf(step));
   double rate = scheduledLearningRate(*session_.program().root().optimizer(), step, options_.steps);
   Result<StepResult> result = runner_.step(batch, rate, step);
@@ -218,7 +212,7 @@ Status Training::takeStep(int64_t step, JsonLinesWriter &metrics) {
   if (step == 1)
     state_.firstLogprobs = result->logprobs;
   state_.step = step;
-  StepLine line{step, result->update.gradientNorm, rate, secondsSince(start), data_.meanReward(step)};
+  StepLine line{step, result->update.gradientNorm, rate, watch.seconds(), data_.meanReward(step)};
   return writeLine(*result, line, metrics);
 }
 
@@ -285,7 +279,7 @@ Status Training::writeLine(const StepResult &result, const StepLine &line, JsonL
 }
 
 Status Training::save(int64_t step) {
-  auto start = Clock::now();
+  Stopwatch watch;
   state_.sequences = step * settings().sequences;
   state_.distinct = data_.sequences();
   state_.data = data_.digest(state_.sequences);
@@ -300,7 +294,7 @@ Status Training::save(int64_t step) {
   GRAFT_RETURN_IF_ERROR(state_.write(folder.temporaryPath()));
   GRAFT_RETURN_IF_ERROR(folder.commit());
   result_.checkpoint = path;
-  return event("checkpoint", {{"step", step}, {"seconds", secondsSince(start)}});
+  return event("checkpoint", {{"step", step}, {"seconds", watch.seconds()}});
 }
 
 void Training::keepWhatIsGood(Status &failure) {

@@ -2,9 +2,8 @@
 //
 //   1. Only the entry `step` of a program whose optimizer works in the backward pass updates, and no loop does.
 //   2. It updates every trained parameter, each once.
-//   3. A gradient is all of the parameter's rows in float32, in the arena. They have no padding: nobody keeps it at
-//   zero
-//      where others lay before.
+//   3. A gradient is all of the parameter's rows in float32, in the arena. They have no padding, which nobody would
+//      keep at zero where others lay before.
 //   4. After an update nothing reads the parameter or its working copy.
 //   5. The output `loss`, one float32, is written before the first update and not again.
 #pragma once

@@ -1,6 +1,7 @@
 #include "tools/graft/Summary.h"
 
 #include "runtime/program/Instructions.h"
+#include "runtime/program/Layout.h"
 
 #include <set>
 
@@ -9,9 +10,7 @@ namespace graft::cli {
 PlanSummary PlanSummary::of(const schema::ProgramT &program) {
   PlanSummary summary;
   for (const auto &parameter : program.parameters) {
-    int64_t elements = 1;
-    for (int64_t size : parameter->shape)
-      elements *= size;
+    int64_t elements = *elementCount(parameter->shape);
     summary.tensors += 1;
     summary.parameters += elements;
     summary.trainedParameters += parameter->trained ? elements : 0;

@@ -115,6 +115,20 @@ TEST(Masks, NothingOfWordsPasses) {
       EXPECT_EQ(tensor.at(k), b[result].at(k)) << result << " " << k;
 }
 
+// Tests that without an input per word nobody guesses how many words there are: a metric is left out, a loss is
+// refused.
+TEST(Words, AreCountedWhereThereAreSome) {
+  const std::string text = "objective t\ninput logprobs : token\ninput logits : vocabulary\n";
+  Arrays arrays = batch(2, 3, 7);
+  Arrays with = evaluated(compiled(text + "loss = token_mean(vocab_mean(logits))\nmetric m = words\n"), arrays);
+  EXPECT_EQ(with["metric.m"].at(0), 5);
+  arrays.erase("logits");
+  EXPECT_FALSE(evaluated(compiled(text + "loss = token_mean(logprobs)\nmetric m = words\n"), arrays).count("metric.m"));
+  auto refused = evaluateObjective(compiled(text + "loss = token_mean(logprobs) / words\n"), arrays);
+  ASSERT_FALSE(refused.isOk());
+  EXPECT_THAT(refused.status().text(), HasSubstr("counts words, but uses no input per word"));
+}
+
 // Tests that a broadcast from a sequence's value does not pick up NaN from masked tokens on the way back.
 TEST(Masks, BroadcastsKeepGradientsClean) {
   Objective objective = compiled("objective t\ninput logprobs : token\ninput scale : sequence\ninput all : scalar\n"
